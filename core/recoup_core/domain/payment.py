@@ -1,0 +1,138 @@
+"""A payment that is owed, and the credentials (gateway tokens, never card numbers) that may pay it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from recoup_core.domain.machine import Machine
+from recoup_core.domain.money import Money
+
+
+class Method(StrEnum):
+    """How the customer pays; decides which scheme's rules apply."""
+
+    CARD = "card"
+    SEPA_DEBIT = "sepa_debit"
+    ACH_DEBIT = "ach_debit"
+    BACS_DEBIT = "bacs_debit"
+
+
+class Network(StrEnum):
+    """The card network; bank debits have none."""
+
+    VISA = "visa"
+    MASTERCARD = "mastercard"
+    AMERICAN_EXPRESS = "american_express"
+    DISCOVER = "discover"
+    ELO = "elo"
+    OTHER = "other"
+
+
+class Segment(StrEnum):
+    """Who owes the money: policies treat consumers and businesses apart."""
+
+    CONSUMER = "consumer"
+    BUSINESS = "business"
+
+
+class CredentialRole(StrEnum):
+    """Which of a customer's credentials a policy means by `primary` and `backup`."""
+
+    PRIMARY = "primary"
+    BACKUP = "backup"
+
+
+class PaymentState(StrEnum):
+    """What is true of the debt, whatever was tried."""
+
+    OWED = "owed"
+    PAID = "paid"
+    CLOSED = "closed"
+
+
+class PaymentEvent(StrEnum):
+    """What can happen to the debt."""
+
+    SETTLE = "settle"
+    CLOSE = "close"
+
+
+PAYMENT: Final = Machine(
+    "payment",
+    {
+        (PaymentState.OWED, PaymentEvent.SETTLE): PaymentState.PAID,
+        (PaymentState.OWED, PaymentEvent.CLOSE): PaymentState.CLOSED,
+        (PaymentState.CLOSED, PaymentEvent.SETTLE): PaymentState.PAID,  # a late success is the truth
+    },
+)
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored means of payment at one gateway."""
+
+    id: UUID
+    merchant_id: str
+    customer_ref: str
+    """The merchant's own name for the customer."""
+    gateway: str
+    token: str
+    """The gateway's token (`pm_...`); never a card number."""
+    gateway_customer: str | None = None
+    """The gateway's own customer id, where charging needs it (`cus_...`)."""
+    account_key: str
+    """Names the account behind the token: the gateway's fingerprint, else gateway and token.
+    Network limits count per account, so all tokens of one card share a key."""
+    method: Method
+    network: Network | None = None
+    role: CredentialRole = CredentialRole.PRIMARY
+    issuer_country: str | None = None
+    valid: bool = True
+    """False once the gateway or the customer took it back; never tried again."""
+    created_at: datetime
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of who owes; every field is optional and only sharpens decisions."""
+
+    ref: str
+    country: str | None = None
+    """ISO 3166-1 alpha-2."""
+    timezone: str | None = None
+    """IANA name (`Europe/Berlin`); else the country's main zone, else UTC."""
+    segment: Segment | None = None
+    tier: str | None = None
+    tenure_days: int | None = None
+    paydays: tuple[int, ...] = ()
+    """Days of the month on which this customer is paid; 31 means the last day."""
+    vulnerable: bool = False
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """One debt: an amount owed once, however many attempts it takes."""
+
+    id: UUID
+    merchant_id: str
+    reference: str
+    """The merchant's own name for the debt (an invoice number); unique per merchant."""
+    customer: Customer
+    amount_minor: int
+    currency: str
+    captured_minor: int = 0
+    gateway: str
+    gateway_ref: str | None = None
+    """The gateway's object of the first failure (`pi_...`), where known."""
+    method: Method
+    subscription: Mapping[str, Any] = {}
+    """`plan` and `interval` (`month`, `year`) where the debt renews a subscription."""
+    state: PaymentState = PaymentState.OWED
+    first_failed_at: datetime
+    created_at: datetime
+
+    @property
+    def amount(self) -> Money:
+        """What is owed in all."""
+        return Money(self.amount_minor, self.currency)
