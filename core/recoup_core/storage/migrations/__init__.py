@@ -1,0 +1,1 @@
+"""Forward-only migrations, one change each, applied in order by `recoup migrate`."""

@@ -1,0 +1,99 @@
+"""Everything one decision about a payment needs, read together under the payment's lock."""
+
+from collections import Counter
+from collections.abc import Mapping
+from uuid import UUID
+
+import msgspec
+
+from recoup_core.domain.attempt import Attempt, AttemptState
+from recoup_core.domain.payment import Credential, CredentialRole, Payment
+from recoup_core.domain.recovery import RecoveryCase, StepKind, StepState, TimelineStep
+
+
+class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One payment, its case, attempts and steps, the customer's credentials, and what was tried on their accounts."""
+
+    payment: Payment
+    case: RecoveryCase
+    acquirer_country: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """Of this payment, by number."""
+    steps: tuple[TimelineStep, ...] = ()
+    """Of this case, by due time."""
+    credentials: tuple[Credential, ...] = ()
+    """Of the customer, oldest first, the invalid ones included."""
+    account_attempts: tuple[Attempt, ...] = ()
+    """Every known attempt on the accounts behind these credentials, whatever payment they were for."""
+
+    open_tasks: tuple[tuple[str, UUID], ...] = ()
+    """Kind and attempt of the tasks about this payment that wait for a person."""
+
+    @property
+    def live_attempt(self) -> Attempt | None:
+        """The attempt that holds the collection lease, if any."""
+        return next((attempt for attempt in self.attempts if attempt.live), None)
+
+    @property
+    def planned_retry(self) -> TimelineStep | None:
+        """The retry still to come, if any; a case has at most one."""
+        return next((s for s in self.steps if s.kind is StepKind.RETRY and s.state is StepState.PLANNED), None)
+
+    @property
+    def last_declined(self) -> Attempt | None:
+        """The latest declined attempt of any origin."""
+        declined = [a for a in self.attempts if a.state is AttemptState.DECLINED]
+        return declined[-1] if declined else None
+
+    @property
+    def rule_uses(self) -> Mapping[str, int]:
+        """How many retries each rule has already led to; skipped steps don't count."""
+        made = (s for s in self.steps if s.kind is StepKind.RETRY and s.state in (StepState.RUNNING, StepState.DONE))
+        return Counter(step.rule for step in made if step.decision_id is not None)
+
+    def step(self, step_id: UUID) -> TimelineStep | None:
+        """Return the step of that id, if it is this case's."""
+        return next((step for step in self.steps if step.id == step_id), None)
+
+    def attempt(self, attempt_id: UUID) -> Attempt | None:
+        """Return the attempt of that id, if it is this payment's."""
+        return next((attempt for attempt in self.attempts if attempt.id == attempt_id), None)
+
+    def attempt_of_step(self, step_id: UUID) -> Attempt | None:
+        """Return the attempt that a step led to, if any."""
+        return next((attempt for attempt in self.attempts if attempt.step_id == step_id), None)
+
+    def usable(self) -> tuple[Credential, ...]:
+        """The valid credentials, the newest primary first, then the backups, newest first."""
+        valid = [c for c in reversed(self.credentials) if c.valid]
+        return tuple(sorted(valid, key=lambda c: c.role is not CredentialRole.PRIMARY))
+
+    def with_payment(self, payment: Payment) -> "CaseFile":
+        """Return the file as it is after the payment changed."""
+        return msgspec.structs.replace(self, payment=payment)
+
+    def with_case(self, case: RecoveryCase) -> "CaseFile":
+        """Return the file as it is after the case changed."""
+        return msgspec.structs.replace(self, case=case)
+
+    def with_attempt(self, attempt: Attempt) -> "CaseFile":
+        """Return the file with this attempt added or replaced, in the account's history too."""
+        others = [a for a in self.attempts if a.id != attempt.id]
+        elsewhere = [a for a in self.account_attempts if a.id != attempt.id]
+        if attempt.account_key is not None and attempt.submitted_at is not None:
+            elsewhere.append(attempt)
+        return msgspec.structs.replace(
+            self,
+            attempts=tuple(sorted([*others, attempt], key=lambda a: a.number)),
+            account_attempts=tuple(elsewhere),
+        )
+
+    def with_step(self, step: TimelineStep) -> "CaseFile":
+        """Return the file with this step added or replaced."""
+        steps = [*(s for s in self.steps if s.id != step.id), step]
+        return msgspec.structs.replace(self, steps=tuple(sorted(steps, key=lambda s: (s.due_at, s.id))))
+
+    def with_credential(self, credential: Credential) -> "CaseFile":
+        """Return the file with this credential added or replaced."""
+        others = [c for c in self.credentials if c.id != credential.id]
+        return msgspec.structs.replace(self, credentials=(*others, credential))

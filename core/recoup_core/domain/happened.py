@@ -1,0 +1,86 @@
+"""What happened: one append-only event per thing, and what waits for a person."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+
+class EventKind(StrEnum):
+    """Every kind of event Recoup writes; the names are part of the API."""
+
+    PAYMENT_REPORTED = "payment.reported"
+    PAYMENT_PAID = "payment.paid"
+    PAYMENT_CLOSED = "payment.closed"
+    CASE_OPENED = "case.opened"
+    CASE_PAUSED = "case.paused"
+    CASE_RESUMED = "case.resumed"
+    CASE_RECOVERED = "case.recovered"
+    CASE_EXHAUSTED = "case.exhausted"
+    CASE_CANCELED = "case.canceled"
+    CASE_REOPENED = "case.reopened"
+    STEP_PLANNED = "step.planned"
+    STEP_MOVED = "step.moved"
+    STEP_SKIPPED = "step.skipped"
+    ATTEMPT_SUBMITTED = "attempt.submitted"
+    ATTEMPT_RESENT = "attempt.resent"
+    ATTEMPT_SUCCEEDED = "attempt.succeeded"
+    ATTEMPT_DECLINED = "attempt.declined"
+    ATTEMPT_PENDING = "attempt.pending"
+    ATTEMPT_UNKNOWN = "attempt.unknown"
+    ATTEMPT_NOT_SENT = "attempt.not_sent"
+    ATTEMPT_REPORTED = "attempt.reported"
+    ATTEMPT_RESOLVED = "attempt.resolved"
+    CREDENTIAL_UPDATED = "credential.updated"
+    TASK_OPENED = "task.opened"
+    TASK_RESOLVED = "task.resolved"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_REVOKED = "api_key.revoked"
+    MERCHANT_CREATED = "merchant.created"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened; never edited, sealed in the audit chain soon after."""
+
+    at: datetime
+    merchant_id: str
+    kind: EventKind
+    actor: str
+    """Who did it: `policy`, `gateway:<name>`, `key:<principal>`, `operator:<name>`, `system`."""
+    case_id: UUID | None = None
+    payment_id: UUID | None = None
+    attempt_id: UUID | None = None
+    correlation_id: str | None = None
+    data: Mapping[str, Any] = {}
+
+
+class TaskKind(StrEnum):
+    """Why a person is needed."""
+
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    OVERCOLLECTED = "overcollected"
+    AMOUNT_MISMATCH = "amount_mismatch"
+    MANUAL_REVIEW = "manual_review"
+    STUCK_JOB = "stuck_job"
+    PENDING_TOO_LONG = "pending_too_long"
+
+
+class HumanTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Something no rule may decide; stays in the queue until a person resolves it."""
+
+    id: UUID
+    merchant_id: str
+    kind: TaskKind
+    case_id: UUID | None = None
+    payment_id: UUID | None = None
+    attempt_id: UUID | None = None
+    reason: str
+    opened_at: datetime
+    due_at: datetime
+    """The age limit: past it the task is overdue on every list."""
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    resolution: str | None = None

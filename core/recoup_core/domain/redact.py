@@ -1,0 +1,27 @@
+"""Texts that came from outside (a provider, a plugin) made fit for logs and errors: short, and without secrets."""
+
+import re
+from typing import Final
+
+from recoup_core.domain.cardnumbers import holds_card_number
+
+MAX_TEXT: Final = 200
+"""Characters kept of a foreign text."""
+
+_SECRETS: Final = (
+    # Stripe's key prefixes (docs.stripe.com/keys): secret, restricted, publishable, webhook; masked ones carry stars
+    re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_[\w*]+|\bwhsec_[\w+/=*-]+"),
+    re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]+"),
+    re.compile(r"(?i)(?:api[-_ ]?key|secret|password|token)\s*[=:]\s*\S+"),
+    re.compile(r"(?<=//)[^/@\s]+:[^/@\s]+(?=@)"),
+)
+
+
+def redact(text: str) -> str:
+    """Return the text without keys, credentials or card numbers, on one line of at most `MAX_TEXT` characters."""
+    for secret in _SECRETS:
+        text = secret.sub("[redacted]", text)
+    if holds_card_number(text):
+        text = re.sub(r"\d", "#", text)
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"

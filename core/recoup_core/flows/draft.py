@@ -1,0 +1,132 @@
+"""A case file being worked on: each change is seen by what follows, and collected to be written together."""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent
+from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.happened import Event, EventKind, HumanTask
+from recoup_core.domain.payment import PAYMENT, Credential, PaymentEvent
+from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepState, TimelineStep
+from recoup_core.storage.changes import Changes, NewJob
+
+COLLECT: Final = "collect"
+"""Job kind: send what a due retry step says. Subject: the step."""
+SETTLE: Final = "settle"
+"""Job kind: find out what became of an attempt. Subject: the attempt."""
+INBOUND: Final = "inbound"
+"""Job kind: apply a gateway's stored event. Subject: the inbound event."""
+
+SYSTEM: Final = "system"
+POLICY: Final = "policy"
+
+
+class Draft:
+    """One payment's file, the changes made to it so far, who makes them and when."""
+
+    def __init__(self, file: CaseFile, changes: Changes, now: datetime, actor: str, correlation_id: str | None) -> None:
+        self.file = file
+        self.changes = changes
+        self.now = now
+        self.actor = actor
+        self.correlation_id = correlation_id
+
+    # -- what happened
+
+    def tell(self, kind: EventKind, attempt_id: UUID | None = None, **data: Any) -> None:
+        """Add an event about this payment."""
+        payment, case = self.file.payment, self.file.case
+        self.changes.add(
+            Event(
+                at=self.now,
+                merchant_id=payment.merchant_id,
+                kind=kind,
+                actor=self.actor,
+                case_id=case.id,
+                payment_id=payment.id,
+                attempt_id=attempt_id,
+                correlation_id=self.correlation_id,
+                data=data,
+            )
+        )
+
+    def ask_human(self, task: HumanTask) -> None:
+        """Put a task in the queue and tell so."""
+        self.changes.add(task)
+        self.tell(EventKind.TASK_OPENED, task.attempt_id, task=str(task.kind), task_id=str(task.id), reason=task.reason)
+
+    # -- attempts
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Write down a new attempt."""
+        self.changes.add(attempt)
+        self.file = self.file.with_attempt(attempt)
+
+    def move_attempt(self, attempt: Attempt, event: AttemptEvent, **fields: Any) -> Attempt:
+        """Apply an event to an attempt; an illegal one is refused before anything is collected."""
+        moved = msgspec.structs.replace(attempt, state=ATTEMPT.after(attempt.state, event), **fields)
+        self.changes.update(moved)
+        self.file = self.file.with_attempt(moved)
+        return moved
+
+    # -- steps
+
+    def add_step(self, step: TimelineStep) -> None:
+        """Write down a new step and the job that wakes it."""
+        self.changes.add(step)
+        self.file = self.file.with_step(step)
+        self.put_job(COLLECT, step.id, step.due_at)
+
+    def move_step(self, step: TimelineStep, event: StepEvent, **fields: Any) -> TimelineStep:
+        """Apply an event to a step; a finished one drops its job."""
+        state = STEP.after(step.state, event)
+        if state in (StepState.DONE, StepState.SKIPPED):
+            fields["finished_at"] = self.now
+            self.changes.drop_job(COLLECT, step.id)
+        moved = msgspec.structs.replace(step, state=state, **fields)
+        self.changes.update(moved)
+        self.file = self.file.with_step(moved)
+        return moved
+
+    def skip_step(self, step: TimelineStep, because: str) -> None:
+        """Leave a step out for good, and say why."""
+        self.move_step(step, StepEvent.SKIP, skipped_because=because)
+        self.tell(EventKind.STEP_SKIPPED, step=str(step.id), because=because)
+
+    # -- payment, case, credentials
+
+    def move_case(self, event: CaseEvent, **fields: Any) -> None:
+        """Apply an event to the case; closing states get their time."""
+        state = CASE.after(self.file.case.state, event)
+        closed = state not in (CaseState.OPEN, CaseState.PAUSED)
+        case = msgspec.structs.replace(self.file.case, state=state, closed_at=self.now if closed else None, **fields)
+        self.changes.update(case)
+        self.file = self.file.with_case(case)
+
+    def move_payment(self, event: PaymentEvent | None, **fields: Any) -> None:
+        """Apply an event to the payment, or change fields that are no state."""
+        payment = self.file.payment
+        state = payment.state if event is None else PAYMENT.after(payment.state, event)
+        payment = msgspec.structs.replace(payment, state=state, **fields)
+        self.changes.update(payment)
+        self.file = self.file.with_payment(payment)
+
+    def add_credential(self, credential: Credential) -> None:
+        """Write down a new credential."""
+        self.changes.add(credential)
+        self.file = self.file.with_credential(credential)
+
+    def change_credential(self, credential: Credential, **fields: Any) -> None:
+        """Change a credential's role or validity."""
+        changed = msgspec.structs.replace(credential, **fields)
+        self.changes.update(changed)
+        self.file = self.file.with_credential(changed)
+
+    # -- jobs
+
+    def put_job(self, kind: str, subject_id: UUID, due_at: datetime) -> None:
+        """Have something done not before `due_at`; a job of the same kind and subject moves."""
+        self.changes.add(NewJob(kind=kind, subject_id=subject_id, due_at=due_at, correlation_id=self.correlation_id))

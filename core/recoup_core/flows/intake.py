@@ -1,0 +1,263 @@
+"""What gateways tell us: verified on the raw body, stored first, applied later, in any order and number."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from recoup_core.domain.attempt import Attempt, AttemptState, Origin
+from recoup_core.domain.cardnumbers import holds_card_number
+from recoup_core.domain.decline import Decline
+from recoup_core.domain.errors import DomainError
+from recoup_core.domain.happened import EventKind
+from recoup_core.domain.ids import new_id
+from recoup_core.domain.payment import CredentialRole, Customer
+from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.draft import INBOUND, Draft
+from recoup_core.flows.outcomes import collected, record_outcome
+from recoup_core.flows.planning import plan_next, skip_planned
+from recoup_core.flows.recover import (
+    FailureReport,
+    PriorAttempt,
+    ReportedCredential,
+    open_case,
+    reported_attempt,
+)
+from recoup_core.ports import Declined, GatewayEvent, Succeeded
+from recoup_core.storage.changes import Changes, JobRef, NewJob
+from recoup_core.storage.lookups import (
+    InboundEvent,
+    close_inbound,
+    open_inbound,
+    payment_by_reference,
+    payment_of_charge,
+    store_inbound,
+)
+
+log = structlog.get_logger(__name__)
+
+SAME_ATTEMPT: Final = timedelta(minutes=5)
+"""A failure told twice, by merchant and gateway, differs by clocks and transport; two real tries lie further apart."""
+
+
+class NoSuchGateway(DomainError):
+    """A webhook came in for a gateway that is not configured."""
+
+    code = "no_such_gateway"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no gateway is named {name!r}")
+        self.name = name
+
+
+async def receive_webhook(
+    context: Context, gateway_name: str, headers: Mapping[str, str], body: bytes, correlation_id: str | None
+) -> int:
+    """Verify and store a webhook's events with the jobs that apply them; return how many were new.
+
+    Raises `NoSuchGateway` and `WebhookRefused`. Once this returns nothing can be lost: the gateway may be answered.
+    """
+    gateway = context.gateways.get(gateway_name)
+    if gateway is None:
+        raise NoSuchGateway(gateway_name)
+    events = gateway.parse_event(headers, body)
+    now = context.clock.now()
+    rows = [
+        InboundEvent(
+            id=new_id(),
+            gateway=gateway_name,
+            external_id=event.external_id,
+            kind=event.kind,
+            body=msgspec.Raw(_scrubbed(event)),
+            received_at=now,
+        )
+        for event in events
+    ]
+    async with context.database.transaction() as connection:
+        fresh = await store_inbound(connection, rows)
+        changes = Changes()
+        changes.add(
+            *(NewJob(kind=INBOUND, subject_id=each, due_at=now, correlation_id=correlation_id) for each in fresh)
+        )
+        await changes.write(connection)
+    return len(fresh)
+
+
+async def run_inbound(context: Context, refs: Sequence[JobRef]) -> None:
+    """Apply stored events, each in its own right; what can't be applied now comes back with its lease's end."""
+    for ref in refs:
+        try:
+            await _apply(context, ref)
+        except Exception as failure:
+            log.error("inbound_event_not_applied", inbound_id=str(ref.subject_id), error=repr(failure))
+
+
+async def _apply(context: Context, ref: JobRef) -> None:
+    async with context.database.connection() as connection:
+        inbound = await open_inbound(connection, [ref.subject_id])
+    if not inbound:
+        await _close(context, ref, "applied", None)
+        return
+    stored = inbound[0]
+    event = msgspec.json.decode(stored.body, type=GatewayEvent)
+    merchant = context.gateway_merchants[stored.gateway]
+    async with context.database.connection() as connection:
+        payment_id = await payment_of_charge(connection, merchant, stored.gateway, event.attempt_id, event.gateway_ref)
+        if payment_id is None and event.failure is not None:
+            payment_id = await payment_by_reference(connection, merchant, event.failure.payment_reference)
+    if payment_id is not None:
+        await _apply_to_case(context, ref, stored, event, payment_id)
+    elif event.failure is not None and isinstance(event.outcome, Declined):
+        await open_case(
+            context, _report(merchant, stored.gateway, event), f"gateway:{stored.gateway}", ref.correlation_id
+        )
+        await _close(context, ref, "applied", None)
+    else:
+        await _close(context, ref, "ignored", "it concerns no payment we know and opens none")
+
+
+async def _apply_to_case(
+    context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, payment_id: UUID
+) -> None:
+    """Record what the event says about a payment we know, and close the event, in one transaction."""
+    async with locked_cases(context, [payment_id]) as locked:
+        draft = locked.draft(payment_id, f"gateway:{stored.gateway}", ref.correlation_id)
+        changed = False
+        if draft is not None and event.outcome is not None:
+            own = _own_attempt(draft, event)
+            if own is not None:
+                changed = record_outcome(draft, own.id, event.outcome, locked.policy(draft))
+            else:
+                changed = _record_foreign(draft, event)
+                plan_next(draft, locked.policy(draft))
+        await close_inbound(
+            locked.connection,
+            stored.id,
+            "applied" if changed else "ignored",
+            None if changed else "it says nothing new",
+            locked.now,
+        )
+        locked.changes.finish(ref)
+
+
+def _own_attempt(draft: Draft, event: GatewayEvent) -> Attempt | None:
+    """The attempt the event is about: by our id in its metadata, else by the gateway's reference."""
+    if event.attempt_id is not None and (own := draft.file.attempt(event.attempt_id)) is not None:
+        return own
+    if event.gateway_ref is None:
+        return None
+    return next(
+        (a for a in draft.file.attempts if a.gateway_ref == event.gateway_ref and a.origin is not Origin.REPORTED), None
+    )
+
+
+def _record_foreign(draft: Draft, event: GatewayEvent) -> bool:
+    """Count an attempt somebody else made on this payment; a success by any route ends the case."""
+    if isinstance(event.outcome, Succeeded):
+        return _paid_elsewhere(draft, event, event.outcome)
+    if not isinstance(event.outcome, Declined):
+        return False
+    file = draft.file
+    if any(_same_attempt(a, event) for a in file.attempts) or file.payment.first_failed_at > event.occurred_at:
+        return False
+    attempt = _foreign(draft, event, event.outcome.decline)
+    draft.add_attempt(attempt)
+    draft.tell(EventKind.ATTEMPT_REPORTED, attempt.id, via=event.kind, category=str(event.outcome.decline.category))
+    skip_planned(draft, "an attempt made elsewhere changed the situation")
+    return True
+
+
+def _foreign(draft: Draft, event: GatewayEvent, decline: Decline) -> Attempt:
+    file = draft.file
+    token = event.failure.token if event.failure else None
+    credential = next((c for c in file.credentials if c.token == token), None)
+    prior = PriorAttempt(at=event.occurred_at, decline=decline, gateway_ref=event.gateway_ref)
+    number = 1 + max((a.number for a in file.attempts), default=0)
+    return reported_attempt(file.payment, file.case.id, number, prior, credential, draft.now)
+
+
+def _same_attempt(attempt: Attempt, event: GatewayEvent) -> bool:
+    """Whether the event tells of a failure that was reported already, by the merchant or by an earlier event."""
+    if attempt.submitted_at is None or attempt.gateway_ref not in (None, event.gateway_ref):
+        return False
+    return attempt.origin is Origin.REPORTED and abs(attempt.submitted_at - event.occurred_at) < SAME_ATTEMPT
+
+
+def _paid_elsewhere(draft: Draft, event: GatewayEvent, outcome: Succeeded) -> bool:
+    """Somebody else collected this payment at the same gateway: booked as a reported success, and the case is over."""
+    file = draft.file
+    if any(a.gateway_ref == outcome.gateway_ref and a.state is AttemptState.SUCCEEDED for a in file.attempts):
+        return False
+    attempt = Attempt(
+        id=new_id(),
+        merchant_id=file.payment.merchant_id,
+        payment_id=file.payment.id,
+        case_id=file.case.id,
+        number=1 + max((a.number for a in file.attempts), default=0),
+        origin=Origin.REPORTED,
+        gateway=file.payment.gateway,
+        method=file.payment.method,
+        amount_minor=outcome.amount.amount_minor,
+        currency=outcome.amount.currency,
+        gateway_ref=outcome.gateway_ref,
+        state=AttemptState.SUCCEEDED,
+        claim=0,
+        created_at=draft.now,
+        submitted_at=event.occurred_at,
+        finished_at=draft.now,
+    )
+    draft.add_attempt(attempt)
+    collected(draft, attempt, outcome.amount)
+    return True
+
+
+def _report(merchant: str, gateway: str, event: GatewayEvent) -> FailureReport:
+    """Turn a gateway's event about a failed payment into the report that opens its case."""
+    failure, outcome = event.failure, event.outcome
+    assert failure is not None  # the caller saw both
+    assert isinstance(outcome, Declined)
+    credentials: tuple[ReportedCredential, ...] = ()
+    if failure.token is not None:
+        credentials = (
+            ReportedCredential(
+                gateway=gateway,
+                token=failure.token,
+                gateway_customer=failure.gateway_customer,
+                fingerprint=failure.fingerprint,
+                method=failure.method,
+                network=failure.network,
+                role=CredentialRole.PRIMARY,
+                issuer_country=failure.country,
+            ),
+        )
+    return FailureReport(
+        merchant_id=merchant,
+        reference=failure.payment_reference,
+        amount_minor=failure.amount.amount_minor,
+        currency=failure.amount.currency,
+        customer=Customer(ref=failure.customer_ref, country=failure.country),
+        gateway=gateway,
+        gateway_ref=event.gateway_ref,
+        method=failure.method,
+        credentials=credentials,
+        attempts=(PriorAttempt(at=event.occurred_at, decline=outcome.decline, gateway_ref=event.gateway_ref),),
+    )
+
+
+async def _close(context: Context, ref: JobRef, state: str, note: str | None) -> None:
+    async with context.database.transaction() as connection:
+        await close_inbound(connection, ref.subject_id, state, note, context.clock.now())
+        changes = Changes()
+        changes.finish(ref)
+        await changes.write(connection)
+
+
+def _scrubbed(event: GatewayEvent) -> bytes:
+    """Return the event as JSON; a payload that seems to hold a card number is not kept, what we read from it is."""
+    text = msgspec.json.encode(event)
+    if holds_card_number(text.decode()):
+        return msgspec.json.encode(msgspec.structs.replace(event, payload={"removed": "it held a card number"}))
+    return text

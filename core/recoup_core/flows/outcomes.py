@@ -1,0 +1,214 @@
+"""`record_outcome`: the one way every answer ends, whether it came directly, by webhook, look-up or by hand."""
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent
+from recoup_core.domain.happened import EventKind, TaskKind
+from recoup_core.domain.ids import new_id
+from recoup_core.domain.ledger import capture_entry
+from recoup_core.domain.money import Money
+from recoup_core.domain.payment import PaymentEvent, PaymentState
+from recoup_core.domain.recovery import CASE, CaseEvent, StepEvent, StepState
+from recoup_core.flows.draft import COLLECT, SETTLE, Draft
+from recoup_core.flows.guard import Unknown
+from recoup_core.flows.planning import open_task, plan_next, skip_planned
+from recoup_core.ports import Declined, NotSent, Pending, Succeeded
+from recoup_core.rules.compile import CompiledPolicy
+
+MAX_SENDS: Final = 8
+"""How often one attempt may leave us with its key before a person is asked, or it is given up as never sent."""
+
+NOT_SENT_WAITS: Final = tuple(timedelta(seconds=s) for s in (30, 60, 300, 900, 1800, 3600, 3600))
+"""Waits after a certain "not sent": the gateway is unreachable or busy, the same key goes again."""
+
+SETTLE_AFTER_UNKNOWN: Final = timedelta(seconds=30)
+"""A lost answer may still be on its way; the first look-up waits this long."""
+
+SETTLE_AFTER_PENDING: Final = timedelta(hours=1)
+"""A pending charge is told by webhook; the look-up is for the webhook that never comes."""
+
+Outcome = Succeeded | Declined | Pending | NotSent | Unknown
+
+
+def record_outcome(draft: Draft, attempt_id: UUID, outcome: Outcome, policy: CompiledPolicy) -> bool:
+    """Apply an answer to an attempt and everything that follows from it; return whether it changed anything.
+
+    Answers may repeat, come late and contradict each other: the state table decides. A success is the truth whenever
+    it comes; a failure never takes one back.
+    """
+    attempt = draft.file.attempt(attempt_id)
+    if attempt is None or not ATTEMPT.allows(attempt.state, _event_of(outcome)):
+        return False
+    match outcome:
+        case Succeeded():
+            _succeed(draft, attempt, outcome)
+        case Declined():
+            _decline(draft, attempt, outcome, policy)
+        case Pending():
+            _pend(draft, attempt, outcome)
+        case NotSent():
+            _not_send(draft, attempt, outcome, policy)
+        case Unknown():
+            lose(draft, attempt, outcome.reason)
+    return True
+
+
+def lose(draft: Draft, attempt: Attempt, reason: str) -> Attempt:
+    """The answer is lost: nobody charges this payment again until it is known what happened."""
+    lost = draft.move_attempt(attempt, AttemptEvent.LOSE)
+    draft.changes.drop_job(COLLECT, attempt.step_id or attempt.id)
+    draft.put_job(SETTLE, attempt.id, draft.now + SETTLE_AFTER_UNKNOWN)
+    draft.tell(EventKind.ATTEMPT_UNKNOWN, attempt.id, reason=reason)
+    return lost
+
+
+def give_up(draft: Draft, attempt: Attempt, reason: str, policy: CompiledPolicy) -> None:
+    """It is certain that the attempt never arrived, and it is not sent again; the case goes on without it."""
+    draft.move_attempt(attempt, AttemptEvent.GIVE_UP, finished_at=draft.now)
+    draft.tell(EventKind.ATTEMPT_NOT_SENT, attempt.id, reason=reason, given_up=True)
+    _finish(draft, attempt)
+    plan_next(draft, policy)
+
+
+def _event_of(outcome: Outcome) -> AttemptEvent:
+    match outcome:
+        case Succeeded():
+            return AttemptEvent.SUCCEED
+        case Declined():
+            return AttemptEvent.DECLINE
+        case Pending():
+            return AttemptEvent.PEND
+        case NotSent():
+            return AttemptEvent.NOT_SEND
+        case Unknown():
+            return AttemptEvent.LOSE
+
+
+def _succeed(draft: Draft, attempt: Attempt, outcome: Succeeded) -> None:
+    attempt = draft.move_attempt(
+        attempt,
+        AttemptEvent.SUCCEED,
+        gateway_ref=outcome.gateway_ref,
+        finished_at=draft.now,
+        submitted_at=attempt.submitted_at or draft.now,
+    )
+    _finish(draft, attempt)
+    collected(draft, attempt, outcome.amount)
+
+
+def collected(draft: Draft, attempt: Attempt, amount: Money) -> None:
+    """Money came in by this attempt, ours or somebody else's: booked to the minor unit, and the case ends if it is all.
+
+    What doesn't add up (another currency, another amount, a payment that was paid before) is booked as far as it can
+    be and put before a person; nothing is guessed and nothing is hidden.
+    """
+    already_paid = draft.file.payment.state is PaymentState.PAID
+    draft.tell(
+        EventKind.ATTEMPT_SUCCEEDED,
+        attempt.id,
+        amount_minor=amount.amount_minor,
+        currency=amount.currency,
+        gateway_ref=attempt.gateway_ref,
+    )
+    if amount.currency != draft.file.payment.currency:
+        open_task(draft, TaskKind.AMOUNT_MISMATCH, f"{amount} was collected for {attempt.amount}", attempt.id)
+        return
+    _book(draft, attempt, amount.amount_minor)
+    owed, captured = draft.file.payment.amount_minor, draft.file.payment.captured_minor
+    if already_paid or captured > owed:
+        open_task(draft, TaskKind.OVERCOLLECTED, f"{amount} was collected beyond what was owed", attempt.id)
+    elif captured < owed:
+        open_task(draft, TaskKind.AMOUNT_MISMATCH, f"{amount} was collected for {attempt.amount}", attempt.id)
+    if captured >= owed and not already_paid:
+        end_paid(draft, via=f"attempt {attempt.number}")
+
+
+def _book(draft: Draft, attempt: Attempt, amount_minor: int) -> None:
+    payment = draft.file.payment
+    draft.move_payment(None, captured_minor=payment.captured_minor + amount_minor)
+    draft.changes.add(
+        capture_entry(
+            entry_id=new_id(),
+            merchant_id=payment.merchant_id,
+            payment_id=payment.id,
+            attempt_id=attempt.id,
+            gateway=attempt.gateway,
+            amount_minor=amount_minor,
+            currency=payment.currency,
+            at=draft.now,
+        )
+    )
+
+
+def end_paid(draft: Draft, via: str) -> None:
+    """The debt is paid, by whatever route: the case is over at once and nothing more is tried."""
+    draft.move_payment(PaymentEvent.SETTLE)
+    draft.tell(EventKind.PAYMENT_PAID, via=via)
+    if CASE.allows(draft.file.case.state, CaseEvent.RECOVER):
+        draft.move_case(CaseEvent.RECOVER, stop_reason=None)
+        draft.tell(EventKind.CASE_RECOVERED, via=via)
+    skip_planned(draft, "the payment is paid")
+    cancel_unsent(draft, "the payment is paid")
+
+
+def cancel_unsent(draft: Draft, because: str) -> None:
+    """Take back an attempt that is written down and certainly not sent; one that may have left is never touched."""
+    attempt = draft.file.live_attempt
+    if attempt is None or not ATTEMPT.allows(attempt.state, AttemptEvent.CANCEL):
+        return
+    draft.move_attempt(attempt, AttemptEvent.CANCEL, finished_at=draft.now)
+    draft.changes.drop_job(SETTLE, attempt.id)
+    step = draft.file.step(attempt.step_id) if attempt.step_id else None
+    if step is not None and step.state is StepState.RUNNING:
+        draft.skip_step(step, because)
+
+
+def _decline(draft: Draft, attempt: Attempt, outcome: Declined, policy: CompiledPolicy) -> None:
+    decline = outcome.decline
+    draft.move_attempt(
+        attempt,
+        AttemptEvent.DECLINE,
+        decline=decline,
+        finished_at=draft.now,
+        gateway_ref=outcome.gateway_ref or attempt.gateway_ref,
+    )
+    draft.tell(
+        EventKind.ATTEMPT_DECLINED,
+        attempt.id,
+        category=str(decline.category),
+        code=decline.code,
+        network_code=decline.network_code,
+        advice_code=decline.advice_code,
+    )
+    _finish(draft, attempt)
+    plan_next(draft, policy)
+
+
+def _pend(draft: Draft, attempt: Attempt, outcome: Pending) -> None:
+    draft.move_attempt(attempt, AttemptEvent.PEND, gateway_ref=outcome.gateway_ref)
+    draft.changes.drop_job(COLLECT, attempt.step_id or attempt.id)
+    draft.put_job(SETTLE, attempt.id, draft.now + SETTLE_AFTER_PENDING)
+    draft.tell(EventKind.ATTEMPT_PENDING, attempt.id, gateway_ref=outcome.gateway_ref)
+
+
+def _not_send(draft: Draft, attempt: Attempt, outcome: NotSent, policy: CompiledPolicy) -> None:
+    """Certain that nothing left: same attempt, same key, a little later; given up when patience runs out."""
+    waiting = draft.move_attempt(attempt, AttemptEvent.NOT_SEND)
+    if attempt.sends >= MAX_SENDS:
+        give_up(draft, waiting, f"{outcome.reason}; sent {attempt.sends} times in vain", policy)
+        return
+    wait = NOT_SENT_WAITS[min(attempt.sends, len(NOT_SENT_WAITS)) - 1]
+    wait = max(wait, timedelta(seconds=outcome.retry_after_s or 0))
+    draft.tell(EventKind.ATTEMPT_NOT_SENT, attempt.id, reason=outcome.reason, again_in_s=wait.total_seconds())
+    draft.changes.drop_job(SETTLE, attempt.id)
+    draft.put_job(COLLECT, attempt.step_id or attempt.id, draft.now + wait)
+
+
+def _finish(draft: Draft, attempt: Attempt) -> None:
+    """The attempt is over: its step is done and nobody needs to find out anything more."""
+    draft.changes.drop_job(SETTLE, attempt.id)
+    step = draft.file.step(attempt.step_id) if attempt.step_id else None
+    if step is not None and step.state is StepState.RUNNING:
+        draft.move_step(step, StepEvent.FINISH)

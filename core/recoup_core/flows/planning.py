@@ -1,0 +1,125 @@
+"""What happens next in a case: decided by its own pinned policy, planned on its timeline, explained and stored."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from recoup_core.domain.happened import EventKind, HumanTask, TaskKind
+from recoup_core.domain.ids import new_id
+from recoup_core.domain.payment import PaymentState
+from recoup_core.domain.recovery import CaseEvent, CaseState, StepKind, StepState, TimelineStep
+from recoup_core.flows.draft import POLICY, Draft
+from recoup_core.flows.situation import facts_of, situation_of
+from recoup_core.rules.compile import CompiledPolicy
+from recoup_core.rules.decide import Decision, Retry, Stop, decide_retry
+from recoup_core.storage.changes import StoredDecision
+
+TASK_AGE: Final = timedelta(days=3)
+"""A task older than this is overdue on every list."""
+
+MANUAL_REVIEW: Final = "manual_review"
+
+
+def plan_next(draft: Draft, policy: CompiledPolicy) -> None:
+    """Plan the next retry of an open case, or end it; a case that waits, is paused or over is left alone.
+
+    Called on every transition that may need it, whoever caused it, so that no answer can leave a case without a plan.
+    """
+    file = draft.file
+    waits = file.live_attempt is not None or file.planned_retry is not None
+    if file.case.state is not CaseState.OPEN or file.payment.state is not PaymentState.OWED or waits:
+        return
+    decision = decide_retry(policy, facts_of(file, draft.now), situation_of(file, draft.now))
+    stored = _store(draft, decision)
+    if isinstance(decision.outcome, Retry):
+        _plan_retry(draft, decision, decision.outcome, stored)
+    else:
+        _stop(draft, decision.outcome, decision.rule)
+
+
+def skip_planned(draft: Draft, because: str) -> None:
+    """Leave out every step still to come."""
+    for step in draft.file.steps:
+        if step.state is StepState.PLANNED:
+            draft.skip_step(step, because)
+
+
+def open_task(draft: Draft, kind: TaskKind, reason: str, attempt_id: object = None, age: timedelta = TASK_AGE) -> None:
+    """Ask a person about this case."""
+    file = draft.file
+    attempt = next((a for a in file.attempts if a.id == attempt_id), None)
+    draft.ask_human(
+        HumanTask(
+            id=new_id(),
+            merchant_id=file.payment.merchant_id,
+            kind=kind,
+            case_id=file.case.id,
+            payment_id=file.payment.id,
+            attempt_id=attempt.id if attempt else None,
+            reason=reason,
+            opened_at=draft.now,
+            due_at=draft.now + age,
+        )
+    )
+
+
+def plan_by_hand(draft: Draft, retry: Retry, rule: str, planned_by: str) -> TimelineStep:
+    """Plan a retry that a person or the customer asked for, in place of whatever was planned."""
+    planned = draft.file.planned_retry
+    if planned is not None:
+        draft.skip_step(planned, f"replaced: {rule}")
+    return _add_retry(draft, retry, rule, planned_by, None)
+
+
+def _store(draft: Draft, decision: Decision) -> StoredDecision:
+    stored = StoredDecision(
+        id=new_id(),
+        merchant_id=draft.file.payment.merchant_id,
+        case_id=draft.file.case.id,
+        policy_digest=draft.file.case.policy_digest,
+        rule=decision.rule,
+        facts=msgspec.Raw(msgspec.json.encode(facts_of(draft.file, draft.now))),
+        outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
+        explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
+        decided_at=draft.now,
+    )
+    draft.changes.add(stored)
+    return stored
+
+
+def _plan_retry(draft: Draft, decision: Decision, retry: Retry, stored: StoredDecision) -> None:
+    _add_retry(draft, retry, decision.rule, POLICY, stored)
+
+
+def _add_retry(draft: Draft, retry: Retry, rule: str, planned_by: str, stored: StoredDecision | None) -> TimelineStep:
+    file = draft.file
+    step = TimelineStep(
+        id=new_id(),
+        merchant_id=file.payment.merchant_id,
+        case_id=file.case.id,
+        payment_id=file.payment.id,
+        kind=StepKind.RETRY,
+        due_at=retry.at,
+        credential_id=retry.credential_id,
+        gateway=retry.gateway,
+        rule=rule,
+        decision_id=stored.id if stored else None,
+        planned_by=planned_by,
+        created_at=draft.now,
+    )
+    draft.add_step(step)
+    draft.tell(EventKind.STEP_PLANNED, step=str(step.id), due_at=_iso(retry.at), rule=rule, planned_by=planned_by)
+    return step
+
+
+def _stop(draft: Draft, stop: Stop, rule: str) -> None:
+    draft.move_case(CaseEvent.EXHAUST, stop_reason=stop.reason)
+    draft.tell(EventKind.CASE_EXHAUSTED, reason=stop.reason, rule=rule)
+    skip_planned(draft, "the case is exhausted")
+    if stop.reason == MANUAL_REVIEW:
+        open_task(draft, TaskKind.MANUAL_REVIEW, f"rule {rule!r} asks for a person")
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat()

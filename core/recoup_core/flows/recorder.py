@@ -1,0 +1,87 @@
+"""Records answers in groups: all that finished within two milliseconds share one transaction.
+
+Each caller still waits for its own answer's commit, and a bad one fails alone. Measured by the team: group commit is
+what makes the difference between one and five thousand results a second on two cores.
+"""
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.outcomes import Outcome, record_outcome
+
+GATHER_S: Final = 0.002
+"""How long the first answer of a group waits for company."""
+
+GROUP_MAX: Final = 200
+"""Answers of one transaction."""
+
+log = structlog.get_logger(__name__)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an attempt, and who says so."""
+
+    payment_id: UUID
+    attempt_id: UUID
+    outcome: Outcome
+    actor: str
+    correlation_id: str | None = None
+
+
+class Recorder:
+    """Lives on one event loop; any number of tasks may record at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def record(self, answer: Answer) -> bool:
+        """Return, once it is committed, whether the answer changed anything; raise where it can't be written."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((answer, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._flush())
+        return await future
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(GATHER_S)
+        while self._waiting:
+            group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
+            await self._write_group(group)
+
+    async def _write_group(self, group: list[tuple[Answer, asyncio.Future[bool]]]) -> None:
+        try:
+            changed = await self._write([answer for answer, _ in group])
+        except Exception as failure:
+            if len(group) > 1:  # one bad answer must not fail its neighbours
+                for single in group:
+                    await self._write_group([single])
+                return
+            log.error("answer_not_recorded", attempt_id=str(group[0][0].attempt_id), error=repr(failure))
+            _settle(group, failure)
+            return
+        for (_, future), each in zip(group, changed, strict=True):
+            if not future.done():
+                future.set_result(each)
+
+    async def _write(self, answers: list[Answer]) -> list[bool]:
+        changed = []
+        async with locked_cases(self._context, {answer.payment_id for answer in answers}) as locked:
+            for answer in answers:
+                draft = locked.draft(answer.payment_id, answer.actor, answer.correlation_id)
+                changed.append(
+                    draft is not None and record_outcome(draft, answer.attempt_id, answer.outcome, locked.policy(draft))
+                )
+        return changed
+
+
+def _settle(group: list[tuple[Answer, asyncio.Future[bool]]], failure: Exception) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(failure)

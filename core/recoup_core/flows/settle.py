@@ -1,0 +1,178 @@
+"""Unknown outcomes: ask the gateway, re-send with the same key inside its lifetime, else ask a person. Never blindly.
+
+Runs as a job per attempt, so it survives everything; the webhook that tells the answer first simply ends it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from recoup_core.domain.attempt import Attempt, AttemptState
+from recoup_core.domain.happened import TaskKind
+from recoup_core.flows.collect import Send, charge_request, resubmit, send
+from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.draft import SETTLE, SYSTEM, Draft
+from recoup_core.flows.guard import Unknown, find_charge_guarded
+from recoup_core.flows.outcomes import MAX_SENDS, lose
+from recoup_core.flows.planning import open_task
+from recoup_core.flows.recorder import Answer, Recorder
+from recoup_core.ports import ChargeRequest, Declined, Gateway, NotFound, Pending, Succeeded
+from recoup_core.storage.cases import payments_of_attempts
+from recoup_core.storage.changes import JobRef
+
+LOOK_AGAIN: Final = tuple(timedelta(minutes=m) for m in (1, 5, 15, 60, 180, 360))
+"""Waits between look-ups that could not tell; the last one repeats until the age limit."""
+
+UNKNOWN_AGE: Final = timedelta(hours=24)
+"""An outcome unknown for longer is put before a person; the look-ups go on daily."""
+
+PENDING_AGE: Final = timedelta(days=14)
+"""Bank debits may take two weeks to be told; a charge pending for longer is put before a person."""
+
+AGED_LOOK: Final = timedelta(days=1)
+
+KEY_MARGIN: Final = timedelta(hours=1)
+"""A key is not used again this close to the end of its lifetime."""
+
+
+class Search(msgspec.Struct, frozen=True):
+    """An attempt whose answer is to be found out."""
+
+    payment_id: UUID
+    gateway: str
+    request: ChargeRequest
+    pending: bool
+
+
+async def run_settle(context: Context, recorder: Recorder, refs: Sequence[JobRef]) -> None:
+    """Settle attempts, each in its own right."""
+    searches = await _open_searches(context, refs)
+    works = (_settle(context, recorder, search, ref) for search, ref in searches)
+    await asyncio.gather(*works, return_exceptions=True)  # what failed comes back with its lease's end
+
+
+async def _open_searches(context: Context, refs: Sequence[JobRef]) -> list[tuple[Search, JobRef]]:
+    """Read what is to be settled; a sender that died is noticed here."""
+    async with context.database.connection() as connection:
+        payments = await payments_of_attempts(connection, [ref.subject_id for ref in refs])
+    searches: list[tuple[Search, JobRef]] = []
+    async with locked_cases(context, set(payments.values())) as locked:
+        for ref in refs:
+            payment_id = payments.get(ref.subject_id)
+            draft = locked.draft(payment_id, SYSTEM, ref.correlation_id) if payment_id else None
+            search = _search(draft, ref) if draft else None
+            if search is not None:
+                searches.append((search, ref))
+            elif draft is None:
+                locked.changes.finish(ref)
+    return searches
+
+
+def _search(draft: Draft, ref: JobRef) -> Search | None:
+    attempt = draft.file.attempt(ref.subject_id)
+    assert attempt is not None  # its payment was found by it
+    if attempt.state is AttemptState.SUBMITTED:
+        if attempt.claim >= ref.claim:
+            return None  # its sender is at work
+        attempt = lose(draft, attempt, "the worker that sent it never came back")
+        return None
+    if attempt.state not in (AttemptState.UNKNOWN, AttemptState.PENDING):
+        draft.changes.finish(ref)
+        return None
+    credential = next((c for c in draft.file.credentials if c.id == attempt.credential_id), None)
+    assert credential is not None  # credentials are never deleted
+    request = charge_request(attempt, credential, draft.file.payment.reference, draft.correlation_id)
+    return Search(draft.file.payment.id, attempt.gateway, request, attempt.state is AttemptState.PENDING)
+
+
+async def _settle(context: Context, recorder: Recorder, search: Search, ref: JobRef) -> None:
+    gateway = context.gateways.get(search.gateway)
+    found = await _find(context, gateway, search)
+    if isinstance(found, Succeeded | Declined) or (isinstance(found, Pending) and not search.pending):
+        await recorder.record(
+            Answer(
+                payment_id=search.payment_id,
+                attempt_id=search.request.attempt_id,
+                outcome=found,
+                actor=f"gateway:{search.gateway}",
+                correlation_id=search.request.correlation_id,
+            )
+        )
+        return
+    work = await _wait_or_resend(context, gateway, search, ref, found)
+    if work is not None:
+        await send(context, recorder, work)
+
+
+async def _find(
+    context: Context, gateway: Gateway | None, search: Search
+) -> Succeeded | Declined | Pending | NotFound | Unknown:
+    if gateway is None:
+        return Unknown(reason=f"no gateway is named {search.gateway}")
+    if not gateway.capabilities.finds_charges:
+        return NotFound()
+    started = time.perf_counter()
+    found = await find_charge_guarded(gateway, search.request)
+    spent = time.perf_counter() - started
+    context.measures.gateway_call(search.gateway, "find_charge", type(found).__name__.lower(), spent)
+    return found
+
+
+async def _wait_or_resend(
+    context: Context,
+    gateway: Gateway | None,
+    search: Search,
+    ref: JobRef,
+    found: Pending | NotFound | Unknown,
+) -> Send | None:
+    """The look-up could not tell: re-send where that is safe, else look again later, and tell a person in time."""
+    async with locked_cases(context, [search.payment_id]) as locked:
+        draft = locked.draft(search.payment_id, SYSTEM, ref.correlation_id)
+        attempt = draft.file.attempt(search.request.attempt_id) if draft else None
+        if draft is None or attempt is None or attempt.state not in (AttemptState.UNKNOWN, AttemptState.PENDING):
+            return None  # answered meanwhile
+        if gateway is not None and isinstance(found, NotFound) and may_resend(draft, attempt, gateway):
+            resubmit(draft, attempt, ref)
+            return Send(search.payment_id, search.gateway, search.request)
+        _look_again(draft, attempt, found)
+    return None
+
+
+def may_resend(draft: Draft, attempt: Attempt, gateway: Gateway) -> bool:
+    """Whether the same key may go again: the look-up is sure by now, and the gateway surely still knows the key."""
+    first_sent = attempt.submitted_at or attempt.created_at
+    age = draft.now - first_sent
+    known = age < gateway.capabilities.key_lifetime - KEY_MARGIN
+    sure = not gateway.capabilities.finds_charges or age >= gateway.capabilities.find_lag
+    return attempt.state is AttemptState.UNKNOWN and known and sure and attempt.sends < MAX_SENDS
+
+
+def _look_again(draft: Draft, attempt: Attempt, found: Pending | NotFound | Unknown) -> None:
+    age = draft.now - (attempt.submitted_at or attempt.created_at)
+    pending = attempt.state is AttemptState.PENDING
+    if age < (PENDING_AGE if pending else UNKNOWN_AGE):
+        spent = timedelta()
+        wait = LOOK_AGAIN[-1]
+        for candidate in LOOK_AGAIN:
+            spent += candidate
+            if age < spent:
+                wait = candidate
+                break
+        draft.put_job(SETTLE, attempt.id, draft.now + wait)
+        return
+    draft.put_job(SETTLE, attempt.id, draft.now + AGED_LOOK)
+    kind = TaskKind.PENDING_TOO_LONG if pending else TaskKind.UNKNOWN_OUTCOME
+    open_task_once(
+        draft, kind, attempt, f"the gateway's answer is {type(found).__name__.lower()} after {age.days} days"
+    )
+
+
+def open_task_once(draft: Draft, kind: TaskKind, attempt: Attempt, reason: str) -> None:
+    """Ask a person, unless the same question about the same attempt is already waiting."""
+    if (kind, attempt.id) not in draft.file.open_tasks:
+        open_task(draft, kind, reason, attempt.id)

@@ -1,0 +1,79 @@
+"""Nothing is stuck silently: what has been in a passing state for too long is found, and somebody is told."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from recoup_core.domain.happened import TaskKind
+from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.draft import COLLECT, INBOUND, SETTLE, SYSTEM
+from recoup_core.flows.planning import open_task, plan_next
+from recoup_core.storage.audit import seal_events
+from recoup_core.storage.calls import forget_before
+from recoup_core.storage.jobs import JobQueue
+from recoup_core.storage.sweeps import (
+    inbound_without_job,
+    jobless_attempts,
+    jobless_steps,
+    payment_of_job,
+    planless_cases,
+)
+
+SWEEP_ROWS: Final = 500
+"""Rows of one kind that one sweep mends; the next goes on."""
+
+ORPHAN_AGE: Final = timedelta(minutes=10)
+"""A passing state without a job is looked at when it is older than any transaction."""
+
+CALL_AGE: Final = timedelta(days=30)
+"""How long the answer to an idempotency key is kept."""
+
+log = structlog.get_logger(__name__)
+
+
+async def sweep(context: Context, jobs: JobQueue, now: datetime) -> None:
+    """One round: seal the audit chain, give every passing state its job back, put stuck jobs before a person.
+
+    Every state is normally driven by its own job; this is for the row that lost it (a bug, a hand in the database).
+    """
+    await seal_events(context.database, now)
+    await _park_stuck(context, jobs, now)
+    await _give_jobs_back(context, now)
+    await _plan_planless(context, now)
+    async with context.database.connection() as connection:
+        await forget_before(connection, now - CALL_AGE, SWEEP_ROWS)
+
+
+async def _give_jobs_back(context: Context, now: datetime) -> None:
+    """Attempts in flight, running or planned steps and received events without a job get one."""
+    async with context.database.connection() as connection:
+        for kind, find in ((SETTLE, jobless_attempts), (COLLECT, jobless_steps), (INBOUND, inbound_without_job)):
+            found = await find(connection, kind, now - ORPHAN_AGE, now, SWEEP_ROWS)
+            if found:
+                log.warning("jobs_given_back", kind=kind, count=found)
+
+
+async def _plan_planless(context: Context, now: datetime) -> None:
+    """Open cases with nothing planned, nothing live and no task are decided anew."""
+    async with context.database.connection() as connection:
+        payment_ids = await planless_cases(connection, now - ORPHAN_AGE, SWEEP_ROWS)
+    for payment_id in payment_ids:
+        async with locked_cases(context, [payment_id]) as locked:
+            draft = locked.draft(payment_id, SYSTEM, None)
+            if draft is not None:
+                log.warning("planless_case", case_id=str(draft.file.case.id))
+                plan_next(draft, locked.policy(draft))
+
+
+async def _park_stuck(context: Context, jobs: JobQueue, now: datetime) -> None:
+    for ref in await jobs.park_stuck(now):
+        log.error("job_stuck", kind=ref.kind, subject_id=str(ref.subject_id))
+        async with context.database.connection() as connection:
+            payment_id = await payment_of_job(connection, ref.subject_id)
+        if payment_id is None:
+            continue
+        async with locked_cases(context, [payment_id]) as locked:
+            draft = locked.draft(payment_id, SYSTEM, ref.correlation_id)
+            if draft is not None:
+                open_task(draft, TaskKind.STUCK_JOB, f"a {ref.kind} job never came to an end")

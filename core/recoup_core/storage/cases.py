@@ -1,0 +1,127 @@
+"""Reading case files: lock first, then load, a whole batch in two round trips.
+
+Lock order, for every writer: payments by id, then the credentials behind the accounts by id. So no two transactions
+wait for each other in a circle, and what a flow decides from a case file stays true until it commits.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.payment import Credential
+
+ACCOUNT_HISTORY: Final = timedelta(days=200)
+"""How far back attempts on an account are read: beyond the longest window of any limit (Nacha, 180 days)."""
+
+ACCOUNT_HISTORY_ROWS: Final = 1_000
+"""The newest attempts of a customer's accounts that are read; no account comes near it inside the limits."""
+
+_LOCK_PAYMENTS: Final = "SELECT id FROM payment WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+
+_LOCK_ACCOUNTS: Final = """
+    SELECT a.id FROM credential a WHERE (a.merchant_id, a.account_key) IN (
+        SELECT c.merchant_id, c.account_key FROM payment p
+        JOIN credential c ON c.merchant_id = p.merchant_id AND c.customer_ref = p.customer ->> 'ref'
+        WHERE p.id = ANY($1::uuid[]))
+    ORDER BY a.id FOR UPDATE"""
+
+_ATTEMPTS: Final = f"""
+    SELECT coalesce(jsonb_agg(to_jsonb(h) ORDER BY h.submitted_at), '[]') FROM (
+        SELECT h.* FROM attempt h
+        WHERE h.merchant_id = {{merchant}} AND h.account_key = ANY ({{keys}}) AND h.submitted_at > $2
+        ORDER BY h.submitted_at DESC LIMIT {ACCOUNT_HISTORY_ROWS}) h"""
+
+_KEYS: Final = (
+    "ARRAY(SELECT c.account_key FROM credential c"
+    " WHERE c.merchant_id = p.merchant_id AND c.customer_ref = p.customer ->> 'ref')"
+)
+
+_LOAD: Final = f"""
+    SELECT jsonb_build_object(
+        'payment', to_jsonb(p),
+        'case', to_jsonb(c),
+        'acquirer_country', m.acquirer_country,
+        'attempts', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.number), '[]')
+                     FROM attempt a WHERE a.payment_id = p.id),
+        'steps', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.due_at, s.id), '[]')
+                  FROM timeline_step s WHERE s.case_id = c.id),
+        'credentials', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.created_at, k.id), '[]') FROM credential k
+                        WHERE k.merchant_id = p.merchant_id AND k.customer_ref = p.customer ->> 'ref'),
+        'open_tasks', (SELECT coalesce(jsonb_agg(jsonb_build_array(t.kind, t.attempt_id)), '[]') FROM human_task t
+                       WHERE t.payment_id = p.id AND t.attempt_id IS NOT NULL AND t.resolved_at IS NULL),
+        'account_attempts', ({_ATTEMPTS.format(merchant="p.merchant_id", keys=_KEYS)})
+    )::text
+    FROM payment p
+    JOIN recovery_case c ON c.payment_id = p.id
+    JOIN merchant m ON m.id = p.merchant_id
+    WHERE p.id = ANY($1::uuid[])"""
+
+
+class AccountHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a customer's credentials and accounts before a payment of theirs is stored."""
+
+    credentials: tuple[Credential, ...]
+    account_attempts: tuple[Attempt, ...]
+    acquirer_country: str | None
+
+
+_ACCOUNTS: Final = f"""
+    WITH known AS (SELECT * FROM credential WHERE merchant_id = $1 AND customer_ref = $3)
+    SELECT jsonb_build_object(
+        'credentials', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.created_at, k.id), '[]') FROM known k),
+        'account_attempts', ({
+    _ATTEMPTS.format(merchant="$1", keys="$4::text[] || ARRAY(SELECT k.account_key FROM known k)")
+}),
+        'acquirer_country', (SELECT acquirer_country FROM merchant WHERE id = $1)
+    )::text"""
+
+
+async def lock_payments(connection: asyncpg.Connection, payment_ids: Collection[UUID]) -> None:
+    """Take the payments' row locks, in id order; held until the transaction ends."""
+    await connection.fetch(_LOCK_PAYMENTS, list(payment_ids))
+
+
+async def lock_accounts(connection: asyncpg.Connection, payment_ids: Collection[UUID]) -> None:
+    """Take the locks of every credential on the payers' accounts: limits are counted per account, over payments."""
+    await connection.fetch(_LOCK_ACCOUNTS, list(payment_ids))
+
+
+async def load_cases(
+    connection: asyncpg.Connection, payment_ids: Collection[UUID], now: datetime
+) -> dict[UUID, CaseFile]:
+    """Return the case files by payment id; payments without a case are left out."""
+    rows = await connection.fetch(_LOAD, list(payment_ids), now - ACCOUNT_HISTORY)
+    files = (msgspec.json.decode(row[0], type=CaseFile) for row in rows)
+    return {file.payment.id: file for file in files}
+
+
+async def account_history(
+    connection: asyncpg.Connection, merchant_id: str, customer_ref: str, account_keys: Sequence[str], now: datetime
+) -> AccountHistory:
+    """Return a customer's credentials and every known attempt on their accounts and on `account_keys`."""
+    row = await connection.fetchval(_ACCOUNTS, merchant_id, now - ACCOUNT_HISTORY, customer_ref, list(account_keys))
+    return msgspec.json.decode(row, type=AccountHistory)
+
+
+async def payments_of_cases(connection: asyncpg.Connection, case_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Return case id to payment id."""
+    rows = await connection.fetch("SELECT id, payment_id FROM recovery_case WHERE id = ANY($1::uuid[])", list(case_ids))
+    return {row["id"]: row["payment_id"] for row in rows}
+
+
+async def payments_of_steps(connection: asyncpg.Connection, step_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Return step id to payment id."""
+    rows = await connection.fetch("SELECT id, payment_id FROM timeline_step WHERE id = ANY($1::uuid[])", list(step_ids))
+    return {row["id"]: row["payment_id"] for row in rows}
+
+
+async def payments_of_attempts(connection: asyncpg.Connection, attempt_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Return attempt id to payment id."""
+    rows = await connection.fetch("SELECT id, payment_id FROM attempt WHERE id = ANY($1::uuid[])", list(attempt_ids))
+    return {row["id"]: row["payment_id"] for row in rows}

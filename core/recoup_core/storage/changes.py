@@ -1,0 +1,220 @@
+"""What one step of a flow wants written, and the two statements that write it all.
+
+Flows decide on values and collect them here; nothing is written until `write`, so one transaction costs two round
+trips however many rows it touches, and many flows' changes can be committed together.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.happened import Event, HumanTask
+from recoup_core.domain.ledger import LedgerEntry
+from recoup_core.domain.payment import Credential, Payment
+from recoup_core.domain.recovery import RecoveryCase, TimelineStep
+
+
+class JobRef(msgspec.Struct, frozen=True):
+    """A claimed job: which, of what kind, about what, and the token of the lease it is held by."""
+
+    id: int
+    kind: str
+    subject_id: UUID
+    claim: int
+    correlation_id: str | None = None
+
+
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to be done not before `due_at`; one per kind and subject, putting it again moves it."""
+
+    kind: str
+    subject_id: UUID
+    due_at: datetime
+    correlation_id: str | None = None
+
+
+class StoredDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision with everything that explains it, kept for good (promise 9)."""
+
+    id: UUID
+    merchant_id: str
+    case_id: UUID
+    policy_digest: str
+    rule: str
+    facts: msgspec.Raw
+    outcome: msgspec.Raw
+    explanation: msgspec.Raw
+    decided_at: datetime
+
+
+class IdempotentCall(msgspec.Struct, frozen=True, kw_only=True):
+    """An API call's answer under its key, so that the same call gets the same answer."""
+
+    merchant_id: str
+    key: str
+    request_hash: str
+    """As PostgreSQL reads bytea: `\\x` and hex."""
+    status: int
+    body: str
+    created_at: datetime
+
+
+class PostingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A posting as its table knows it."""
+
+    entry_id: UUID
+    line: int
+    account: str
+    amount_minor: int
+    currency: str
+
+
+class JobKey(msgspec.Struct, frozen=True):
+    """A job by what it is about, whoever holds it."""
+
+    kind: str
+    subject_id: UUID
+
+
+INSERTED: Final[dict[type, str]] = {
+    Credential: "credential",
+    Payment: "payment",
+    RecoveryCase: "recovery_case",
+    StoredDecision: "decision",
+    TimelineStep: "timeline_step",
+    Attempt: "attempt",
+    LedgerEntry: "ledger_entry",
+    PostingRow: "ledger_posting",
+    HumanTask: "human_task",
+    Event: "event",
+    IdempotentCall: "idempotent_call",
+    NewJob: "job",
+}
+
+UPDATED: Final[dict[type, str]] = {
+    Payment: "payment",
+    RecoveryCase: "recovery_case",
+    TimelineStep: "timeline_step",
+    Attempt: "attempt",
+    Credential: "credential",
+    HumanTask: "human_task",
+    JobRef: "job",
+    JobKey: "job",
+}
+
+_NOT_COLUMNS: Final[dict[type, frozenset[str]]] = {LedgerEntry: frozenset({"postings"})}
+
+
+class Changes:
+    """New rows, changed rows and finished jobs of one transaction. Callers hold the payments' locks."""
+
+    def __init__(self) -> None:
+        self._new: dict[type, list[Any]] = {}
+        self._changed: dict[type, dict[Any, Any]] = {}
+
+    def add(self, *rows: msgspec.Struct) -> None:
+        """Insert rows; a ledger entry brings its postings along."""
+        for row in rows:
+            self._new.setdefault(type(row), []).append(row)
+            if isinstance(row, LedgerEntry):
+                self.add(
+                    *(
+                        PostingRow(
+                            entry_id=row.id,
+                            line=line,
+                            account=p.account,
+                            amount_minor=p.amount_minor,
+                            currency=p.currency,
+                        )
+                        for line, p in enumerate(row.postings, 1)
+                    )
+                )
+
+    def update(self, row: Payment | RecoveryCase | TimelineStep | Attempt | Credential | HumanTask) -> None:
+        """Rewrite a row by its id; a later update of the same row replaces an earlier one, a new row stays new."""
+        pending = self._new.get(type(row), [])
+        for index, new in enumerate(pending):
+            if new.id == row.id:
+                pending[index] = row
+                return
+        self._changed.setdefault(type(row), {})[row.id] = row
+
+    def finish(self, ref: JobRef) -> None:
+        """Delete a job, if it is still held by this lease."""
+        self._changed.setdefault(JobRef, {})[ref.id] = ref
+
+    def drop_job(self, kind: str, subject_id: UUID) -> None:
+        """Delete a job whoever holds it: what it was for is over."""
+        self._changed.setdefault(JobKey, {})[(kind, subject_id)] = JobKey(kind, subject_id)
+
+    def absorb(self, other: "Changes") -> None:
+        """Take over everything another flow collected, to be committed together."""
+        for rows in other._new.values():
+            for row in rows:
+                self._new.setdefault(type(row), []).append(row)
+        for kind, changed in other._changed.items():
+            self._changed.setdefault(kind, {}).update(changed)
+
+    def rows(self, kind: type[Any]) -> Sequence[Any]:
+        """Return the new and changed rows of a type, for flows that look at what another decided."""
+        return [*self._new.get(kind, ()), *self._changed.get(kind, {}).values()]
+
+    async def write(self, connection: asyncpg.Connection) -> None:
+        """Write everything: changes first, so that what they free (a lease, a slot) is free for what is new."""
+        changed = [kind for kind in UPDATED if self._changed.get(kind)]
+        if changed:
+            await connection.fetch(_update_sql(tuple(changed)), *(_json(self._changed[k].values()) for k in changed))
+        new = [kind for kind in INSERTED if self._new.get(kind)]
+        if new:
+            await connection.fetch(_insert_sql(tuple(new)), *(_json(self._new[k]) for k in new))
+
+
+def _json(rows: Iterable[Any]) -> str:
+    return msgspec.json.encode(list(rows)).decode()
+
+
+def columns(kind: type) -> list[str]:
+    """Return the columns a row type fills, in order."""
+    skipped = _NOT_COLUMNS.get(kind, frozenset())
+    return [name for name in kind.__struct_fields__ if name not in skipped]  # type: ignore[attr-defined]  # all are Structs
+
+
+@cache
+def _insert_sql(kinds: tuple[type, ...]) -> str:
+    parts = [_insert_part(kind, number) for number, kind in enumerate(kinds, 1)]
+    return f"WITH {', '.join(parts)} SELECT 1 WHERE false"
+
+
+def _insert_part(kind: type, number: int) -> str:
+    table, names = INSERTED[kind], ", ".join(columns(kind))
+    rows = f"jsonb_populate_recordset(null::{table}, ${number}::jsonb)"
+    if kind is NewJob:
+        return (
+            f"n{number} AS (INSERT INTO job ({names}, visible_at) SELECT {names}, due_at FROM {rows}"
+            " ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = excluded.due_at, visible_at = excluded.due_at,"
+            " claim = nextval('job_claim'), claims = 0, correlation_id = excluded.correlation_id)"
+        )
+    return f"n{number} AS (INSERT INTO {table} ({names}) SELECT {names} FROM {rows})"
+
+
+@cache
+def _update_sql(kinds: tuple[type, ...]) -> str:
+    parts = [_update_part(kind, number) for number, kind in enumerate(kinds, 1)]
+    return f"WITH {', '.join(parts)} SELECT 1 WHERE false"
+
+
+def _update_part(kind: type, number: int) -> str:
+    table = UPDATED[kind]
+    rows = f"jsonb_populate_recordset(null::{table}, ${number}::jsonb) r"
+    if kind is JobRef:
+        return f"c{number} AS (DELETE FROM job j USING {rows} WHERE j.id = r.id AND j.claim = r.claim)"
+    if kind is JobKey:
+        return f"c{number} AS (DELETE FROM job j USING {rows} WHERE j.kind = r.kind AND j.subject_id = r.subject_id)"
+    sets = ", ".join(f"{name} = r.{name}" for name in columns(kind) if name != "id")
+    return f"c{number} AS (UPDATE {table} t SET {sets} FROM {rows} WHERE t.id = r.id)"

@@ -1,0 +1,165 @@
+"""Merchants and their API keys. Keys are kept as hashes; a key is shown once, when it is made."""
+
+import secrets
+from collections.abc import Collection
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from recoup_core.domain.happened import Event, EventKind
+from recoup_core.domain.ids import new_id
+from recoup_core.storage.changes import Changes
+from recoup_core.storage.engine import Database
+
+KEY_PREFIX: Final = "rk_"
+"""Marks our keys, so that secret scanners and our own redaction know them."""
+
+KEY_BYTES: Final = 32
+
+
+class Role(StrEnum):
+    """What a key may do; a key may have several."""
+
+    VIEWER = "viewer"
+    """Reads."""
+    AGENT = "agent"
+    """Reports payments and works on cases."""
+    POLICY_AUTHOR = "policy_author"
+    """Checks policies."""
+    OPERATOR = "operator"
+    """Settles by hand what nobody else can."""
+    ADMIN = "admin"
+    """Everything, keys included."""
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call, for which merchant, in which roles; never the key itself."""
+
+    id: UUID
+    merchant_id: str
+    principal: str
+    """The person or system behind the key; one person's keys share it."""
+    roles: tuple[Role, ...]
+    hint: str
+    """The key's last four characters, to tell keys apart."""
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def usable(self, now: datetime) -> bool:
+        """Whether the key is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+class MintedKey(msgspec.Struct, frozen=True):
+    """A new key, the only time its secret is at hand."""
+
+    key: ApiKey
+    secret: str
+
+
+_COLUMNS: Final = "id, merchant_id, principal, roles, hint, created_at, expires_at, revoked_at"
+
+
+def key_hash(secret: str) -> bytes:
+    """Return what is kept of a key: it holds 256 random bits, so one SHA-256 is as good as a slow hash."""
+    return sha256(secret.encode()).digest()
+
+
+async def ensure_merchants(
+    database: Database, names: Collection[str], acquirer_country: str | None, now: datetime
+) -> None:
+    """Create the merchants that don't exist yet."""
+    async with database.connection() as connection:
+        await connection.executemany(
+            "INSERT INTO merchant (id, name, acquirer_country, created_at) VALUES ($1, $1, $2, $3)"
+            " ON CONFLICT (id) DO NOTHING",
+            [(name, acquirer_country, now) for name in sorted(names)],
+        )
+
+
+async def mint_key(
+    database: Database,
+    merchant_id: str,
+    principal: str,
+    roles: Collection[Role],
+    now: datetime,
+    *,
+    actor: str,
+    expires_at: datetime | None = None,
+) -> MintedKey:
+    """Make a key; its secret is in the answer and nowhere else."""
+    secret = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    key = ApiKey(
+        id=new_id(),
+        merchant_id=merchant_id,
+        principal=principal,
+        roles=tuple(sorted(roles)),
+        hint=secret[-4:],
+        created_at=now,
+        expires_at=expires_at,
+    )
+    async with database.transaction() as connection:
+        await connection.execute(
+            "INSERT INTO api_key (id, merchant_id, principal, roles, hint, key_hash, created_at, expires_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            key.id,
+            merchant_id,
+            principal,
+            [str(r) for r in key.roles],
+            key.hint,
+            key_hash(secret),
+            now,
+            expires_at,
+        )
+        await _tell(connection, key, EventKind.API_KEY_CREATED, actor, now)
+    return MintedKey(key, secret)
+
+
+async def revoke_key(database: Database, merchant_id: str, key_id: UUID, now: datetime, *, actor: str) -> ApiKey | None:
+    """Take a key back for good; None where the merchant has no such key. Processes notice within seconds."""
+    async with database.transaction() as connection:
+        row = await connection.fetchrow(
+            "UPDATE api_key SET revoked_at = coalesce(revoked_at, $3) WHERE id = $1 AND merchant_id = $2"
+            f" RETURNING {_COLUMNS}",
+            key_id,
+            merchant_id,
+            now,
+        )
+        if row is None:
+            return None
+        key = msgspec.convert(dict(row), ApiKey)
+        await _tell(connection, key, EventKind.API_KEY_REVOKED, actor, now)
+    return key
+
+
+async def find_key(database: Database, secret: str) -> ApiKey | None:
+    """Return the key that a secret belongs to, revoked and expired ones included."""
+    async with database.connection() as connection:
+        row = await connection.fetchrow(
+            f"SELECT {_COLUMNS} FROM api_key WHERE key_hash = $1",
+            key_hash(secret),
+        )
+    return None if row is None else msgspec.convert(dict(row), ApiKey)
+
+
+async def list_keys(database: Database, merchant_id: str) -> list[ApiKey]:
+    """Return the merchant's keys, newest first, at most 1,000."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            f"SELECT {_COLUMNS} FROM api_key WHERE merchant_id = $1 ORDER BY id DESC LIMIT 1000",
+            merchant_id,
+        )
+    return [msgspec.convert(dict(row), ApiKey) for row in rows]
+
+
+async def _tell(connection: asyncpg.Connection, key: ApiKey, kind: EventKind, actor: str, now: datetime) -> None:
+    changes = Changes()
+    data = {"key_id": str(key.id), "principal": key.principal, "roles": [str(role) for role in key.roles]}
+    changes.add(Event(at=now, merchant_id=key.merchant_id, kind=kind, actor=actor, data=data))
+    await changes.write(connection)

@@ -1,0 +1,80 @@
+"""What a sweep looks for: rows in a passing state that nothing drives any more."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+_JOBLESS_ATTEMPTS = """
+    INSERT INTO job (kind, subject_id, due_at, visible_at)
+    SELECT $1, a.id, $3, $3 FROM attempt a
+    WHERE a.state IN ('submitted', 'pending', 'unknown') AND a.submitted_at < $2
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = a.id)
+      AND NOT EXISTS (SELECT FROM job j WHERE j.subject_id = a.step_id)
+    ORDER BY a.submitted_at LIMIT $4
+    ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
+
+_JOBLESS_STEPS = """
+    INSERT INTO job (kind, subject_id, due_at, visible_at)
+    SELECT $1, s.id, greatest(s.due_at, $3), greatest(s.due_at, $3) FROM timeline_step s
+    WHERE s.state = 'planned' AND s.kind = 'retry' AND s.due_at < $2
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = s.id)
+    ORDER BY s.due_at LIMIT $4
+    ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
+
+_INBOUND_WITHOUT_JOB = """
+    INSERT INTO job (kind, subject_id, due_at, visible_at)
+    SELECT $1, i.id, $3, $3 FROM inbound_event i
+    WHERE i.state = 'received' AND i.received_at < $2
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = i.id)
+    ORDER BY i.received_at LIMIT $4
+    ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
+
+_PLANLESS_CASES = """
+    SELECT c.payment_id FROM recovery_case c JOIN payment p ON p.id = c.payment_id
+    WHERE c.state = 'open' AND p.state = 'owed' AND c.opened_at < $1
+      AND NOT EXISTS (SELECT FROM timeline_step s
+                      WHERE s.case_id = c.id AND s.kind = 'retry' AND s.state IN ('planned', 'running'))
+      AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = c.payment_id
+                      AND a.state IN ('scheduled', 'submitted', 'pending', 'unknown'))
+      AND NOT EXISTS (SELECT FROM human_task t WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL)
+    LIMIT $2"""
+
+
+async def _insert(connection: asyncpg.Connection, sql: str, *values: Any) -> int:
+    return len(await connection.fetch(sql, *values))
+
+
+async def jobless_attempts(
+    connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int
+) -> int:
+    """Give a job to attempts in flight that have none; return how many."""
+    return await _insert(connection, _JOBLESS_ATTEMPTS, kind, before, now, limit)
+
+
+async def jobless_steps(connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int) -> int:
+    """Give a job to overdue planned retries that have none; return how many."""
+    return await _insert(connection, _JOBLESS_STEPS, kind, before, now, limit)
+
+
+async def inbound_without_job(
+    connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int
+) -> int:
+    """Give a job to received events that have none; return how many."""
+    return await _insert(connection, _INBOUND_WITHOUT_JOB, kind, before, now, limit)
+
+
+async def planless_cases(connection: asyncpg.Connection, before: datetime, limit: int) -> list[UUID]:
+    """Return the payments of open cases that nothing will ever move again."""
+    rows = await connection.fetch(_PLANLESS_CASES, before, limit)
+    return [row["payment_id"] for row in rows]
+
+
+async def payment_of_job(connection: asyncpg.Connection, subject_id: UUID) -> UUID | None:
+    """Return the payment that a job's subject (a step or an attempt) belongs to."""
+    found: UUID | None = await connection.fetchval(
+        "SELECT payment_id FROM timeline_step WHERE id = $1 UNION ALL SELECT payment_id FROM attempt WHERE id = $1",
+        subject_id,
+    )
+    return found

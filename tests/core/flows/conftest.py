@@ -1,0 +1,159 @@
+"""A whole service on a fresh database with the sandbox gateway, the shipped policies and a clock that stands still."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.decline import DeclineSource
+from recoup_core.domain.payment import CredentialRole, Customer, Method, Network
+from recoup_core.flows.context import locked_cases
+from recoup_core.flows.operate import By
+from recoup_core.flows.recover import FailureReport, Opened, PriorAttempt, ReportedCredential, open_case
+from recoup_core.reference import classify
+from recoup_core.rules.book import PolicyBook
+from recoup_core.settings import GatewayEntry, Settings
+from recoup_core.storage.changes import JobRef
+from recoup_core.storage.engine import Database
+from recoup_core.wiring import Service, shipped_policies
+from recoup_plugins.gateways.sandbox import SandboxGateway, SandboxOptions
+
+LEASE = timedelta(seconds=120)
+MAX_ROUNDS = 200
+
+
+class NoMeasures:
+    """Telemetry that listens to nothing."""
+
+    def gateway_call(self, gateway: str, call: str, outcome: str, seconds: float) -> None: ...
+
+    def job_run(self, kind: str, outcome: str) -> None: ...
+
+
+class Shop:
+    """A merchant with a sandbox account: reports failures, lets time pass, looks at what became of them."""
+
+    def __init__(self, service: Service, gateway: SandboxGateway, clock: Any) -> None:
+        self.service = service
+        self.context = service.context
+        self.gateway = gateway
+        self.clock = clock
+        self._count = 0
+
+    def report(
+        self,
+        *tokens: str,
+        code: str = "insufficient_funds",
+        amount_minor: int = 1999,
+        currency: str = "EUR",
+        at: datetime | None = None,
+        customer: Mapping[str, Any] | None = None,
+        network: Network = Network.VISA,
+        method: Method = Method.CARD,
+        source: DeclineSource = DeclineSource.STRIPE,
+        **decline: Any,
+    ) -> FailureReport:
+        """A failed payment with its first token as primary, the others as backups."""
+        self._count += 1
+        roles = (CredentialRole.PRIMARY, *[CredentialRole.BACKUP] * len(tokens))
+        network_or_none = network if method is Method.CARD else None
+        return FailureReport(
+            merchant_id="default",
+            reference=f"inv-{self._count}",
+            amount_minor=amount_minor,
+            currency=currency,
+            customer=Customer(**{"ref": f"cus-{self._count}", "country": "DE", **(customer or {})}),
+            gateway="sandbox",
+            method=method,
+            credentials=tuple(
+                ReportedCredential(
+                    gateway="sandbox",
+                    token=token,
+                    method=method,
+                    network=network_or_none,
+                    role=role,
+                    fingerprint=f"card-{self._count}-{role}",
+                )
+                for token, role in zip(tokens, roles, strict=False)
+            ),
+            attempts=(
+                PriorAttempt(
+                    at=at or self.clock.now(), decline=classify(source, code, network=network_or_none, **decline)
+                ),
+            ),
+        )
+
+    async def open(self, *tokens: str, **report: Any) -> Opened:
+        """Report a failed payment and return its case."""
+        return await open_case(self.context, self.report(*tokens, **report), "key:shop", "corr-1")
+
+    async def claim(self) -> list[JobRef]:
+        """Lease what is due now."""
+        return await self.service.jobs.claim(self.clock.now(), 100, LEASE)
+
+    async def run_due(self) -> int:
+        """Run everything due now, and what that makes due, and return how many jobs ran."""
+        total = 0
+        for _ in range(MAX_ROUNDS):
+            refs = await self.claim()
+            if not refs:
+                return total
+            total += len(refs)
+            await self.service.run_jobs(refs)
+        raise AssertionError("the jobs never end")
+
+    async def next_due(self) -> datetime | None:
+        """When the next job is due."""
+        return await self.service.jobs.next_due_at(self.clock.now())
+
+    async def live(self, until: timedelta = timedelta(days=60)) -> None:
+        """Let time pass from job to job until nothing is left to do, or `until` is reached."""
+        end = self.clock.now() + until
+        for _ in range(MAX_ROUNDS):
+            await self.run_due()
+            due = await self.next_due()
+            if due is None or due > end:
+                return
+            self.clock.set(max(due, self.clock.now()))
+        raise AssertionError("the case never ends")
+
+    async def file(self, payment_id: UUID) -> CaseFile:
+        """Everything known of a payment."""
+        async with locked_cases(self.context, [payment_id]) as locked:
+            draft = locked.draft(payment_id, "test", None)
+            assert draft is not None
+            return draft.file
+
+    async def events(self, payment_id: UUID) -> list[str]:
+        """The kinds of what happened to a payment, in order."""
+        async with self.service.database.connection() as connection:
+            rows = await connection.fetch("SELECT kind FROM event WHERE payment_id = $1 ORDER BY id", payment_id)
+        return [row["kind"] for row in rows]
+
+    async def rows(self, sql: str, *values: Any) -> list[Any]:
+        """Ask the database directly."""
+        async with self.service.database.connection() as connection:
+            return list(await connection.fetch(sql, *values))
+
+    def by(self, **fields: Any) -> By:
+        """An operator of this merchant."""
+        return By(merchant_id="default", actor="operator:anna", **fields)
+
+
+@pytest.fixture(scope="session")
+def shipped_book() -> PolicyBook:
+    """The shipped policies, compiled once."""
+    return PolicyBook.load(shipped_policies())
+
+
+@pytest.fixture
+async def shop(database_url: str, clock: Any, shipped_book: PolicyBook) -> AsyncIterator[Shop]:
+    """A merchant ready to report failures."""
+    gateway = SandboxGateway("sandbox", SandboxOptions(clock=clock, webhook_secrets=("whsec_test",)))
+    settings = Settings(gateways=(GatewayEntry(name="sandbox", plugin="sandbox"),))
+    service = Service(settings, Database(database_url), {"sandbox": gateway}, shipped_book, NoMeasures(), clock)
+    await service.open()
+    yield Shop(service, gateway, clock)
+    await service.close()
