@@ -17,6 +17,7 @@ from recoup_core.storage.engine import Database
 from recoup_core.storage.jobs import JobQueue
 from recoup_core.storage.lookups import PolicyText, keep_policy_texts
 from recoup_core.storage.merchants import ensure_merchants
+from recoup_core.storage.tables import bind_tables
 
 
 class Service:
@@ -42,6 +43,7 @@ class Service:
     async def open(self) -> Self:
         """Connect, make sure that the merchants of the gateways exist and that today's policies are kept for good."""
         await self.database.open()
+        bind_tables(self.database.engine)
         now = self.clock.now()
         self._recorder = Recorder(self.context)
         names = {"default", *self.context.gateway_merchants.values()}

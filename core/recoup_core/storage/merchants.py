@@ -15,6 +15,7 @@ from recoup_core.domain.happened import Event, EventKind
 from recoup_core.domain.ids import new_id
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.engine import Database
+from recoup_core.storage.tables import ApiKeyRow, MerchantRow
 
 KEY_PREFIX: Final = "rk_"
 """Marks our keys, so that secret scanners and our own redaction know them."""
@@ -63,7 +64,9 @@ class MintedKey(msgspec.Struct, frozen=True):
     secret: str
 
 
-_COLUMNS: Final = "id, merchant_id, principal, roles, hint, created_at, expires_at, revoked_at"
+_SHOWN: Final = tuple(column for column in ApiKeyRow.all_columns() if column._meta.name != "key_hash")
+
+LISTED_KEYS: Final = 1_000
 
 
 def key_hash(secret: str) -> bytes:
@@ -75,12 +78,11 @@ async def ensure_merchants(
     database: Database, names: Collection[str], acquirer_country: str | None, now: datetime
 ) -> None:
     """Create the merchants that don't exist yet."""
-    async with database.connection() as connection:
-        await connection.executemany(
-            "INSERT INTO merchant (id, name, acquirer_country, created_at) VALUES ($1, $1, $2, $3)"
-            " ON CONFLICT (id) DO NOTHING",
-            [(name, acquirer_country, now) for name in sorted(names)],
-        )
+    rows = [
+        MerchantRow(id=name, name=name, acquirer_country=acquirer_country, created_at=now) for name in sorted(names)
+    ]
+    async with database.transaction():
+        await MerchantRow.insert(*rows).on_conflict(target=MerchantRow.id, action="DO NOTHING")
 
 
 async def mint_key(
@@ -105,17 +107,17 @@ async def mint_key(
         expires_at=expires_at,
     )
     async with database.transaction() as connection:
-        await connection.execute(
-            "INSERT INTO api_key (id, merchant_id, principal, roles, hint, key_hash, created_at, expires_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            key.id,
-            merchant_id,
-            principal,
-            [str(r) for r in key.roles],
-            key.hint,
-            key_hash(secret),
-            now,
-            expires_at,
+        await ApiKeyRow.insert(
+            ApiKeyRow(
+                id=key.id,
+                merchant_id=merchant_id,
+                principal=principal,
+                roles=[str(role) for role in key.roles],
+                hint=key.hint,
+                key_hash=key_hash(secret),
+                created_at=now,
+                expires_at=expires_at,
+            )
         )
         await _tell(connection, key, EventKind.API_KEY_CREATED, actor, now)
     return MintedKey(key, secret)
@@ -124,38 +126,30 @@ async def mint_key(
 async def revoke_key(database: Database, merchant_id: str, key_id: UUID, now: datetime, *, actor: str) -> ApiKey | None:
     """Take a key back for good; None where the merchant has no such key. Processes notice within seconds."""
     async with database.transaction() as connection:
-        row = await connection.fetchrow(
-            "UPDATE api_key SET revoked_at = coalesce(revoked_at, $3) WHERE id = $1 AND merchant_id = $2"
-            f" RETURNING {_COLUMNS}",
-            key_id,
-            merchant_id,
-            now,
-        )
+        own = (ApiKeyRow.id == key_id) & (ApiKeyRow.merchant_id == merchant_id)
+        await ApiKeyRow.update({ApiKeyRow.revoked_at: now}).where(own & ApiKeyRow.revoked_at.is_null())
+        row = await ApiKeyRow.select(*_SHOWN).where(own).first()
         if row is None:
             return None
-        key = msgspec.convert(dict(row), ApiKey)
+        key = msgspec.convert(row, ApiKey)
         await _tell(connection, key, EventKind.API_KEY_REVOKED, actor, now)
     return key
 
 
 async def find_key(database: Database, secret: str) -> ApiKey | None:
     """Return the key that a secret belongs to, revoked and expired ones included."""
-    async with database.connection() as connection:
-        row = await connection.fetchrow(
-            f"SELECT {_COLUMNS} FROM api_key WHERE key_hash = $1",
-            key_hash(secret),
-        )
-    return None if row is None else msgspec.convert(dict(row), ApiKey)
+    async with database.transaction():
+        row = await ApiKeyRow.select(*_SHOWN).where(ApiKeyRow.key_hash == key_hash(secret)).first()
+    return None if row is None else msgspec.convert(row, ApiKey)
 
 
 async def list_keys(database: Database, merchant_id: str) -> list[ApiKey]:
-    """Return the merchant's keys, newest first, at most 1,000."""
-    async with database.connection() as connection:
-        rows = await connection.fetch(
-            f"SELECT {_COLUMNS} FROM api_key WHERE merchant_id = $1 ORDER BY id DESC LIMIT 1000",
-            merchant_id,
-        )
-    return [msgspec.convert(dict(row), ApiKey) for row in rows]
+    """Return the merchant's keys, newest first, at most `LISTED_KEYS`."""
+    own = ApiKeyRow.merchant_id == merchant_id
+    newest = ApiKeyRow.select(*_SHOWN).where(own).order_by(ApiKeyRow.id, ascending=False).limit(LISTED_KEYS)
+    async with database.transaction():
+        rows = await newest
+    return [msgspec.convert(row, ApiKey) for row in rows]
 
 
 async def _tell(connection: asyncpg.Connection, key: ApiKey, kind: EventKind, actor: str, now: datetime) -> None:
