@@ -23,11 +23,16 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
     """Of this case, by due time."""
     credentials: tuple[Credential, ...] = ()
     """Of the customer, oldest first, the invalid ones included."""
-    account_attempts: tuple[Attempt, ...] = ()
-    """Every known attempt on the accounts behind these credentials, whatever payment they were for."""
+    other_attempts: tuple[Attempt, ...] = ()
+    """What was tried for other payments on the accounts behind these credentials."""
 
     open_tasks: tuple[tuple[str, UUID], ...] = ()
     """Kind and attempt of the tasks about this payment that wait for a person."""
+
+    @property
+    def account_attempts(self) -> tuple[Attempt, ...]:
+        """Every known attempt on these accounts, this payment's own included: what network limits count."""
+        return (*self.other_attempts, *(a for a in self.attempts if a.account_key is not None))
 
     @property
     def live_attempt(self) -> Attempt | None:
@@ -77,16 +82,9 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, case=case)
 
     def with_attempt(self, attempt: Attempt) -> "CaseFile":
-        """Return the file with this attempt added or replaced, in the account's history too."""
-        others = [a for a in self.attempts if a.id != attempt.id]
-        elsewhere = [a for a in self.account_attempts if a.id != attempt.id]
-        if attempt.account_key is not None and attempt.submitted_at is not None:
-            elsewhere.append(attempt)
-        return msgspec.structs.replace(
-            self,
-            attempts=tuple(sorted([*others, attempt], key=lambda a: a.number)),
-            account_attempts=tuple(elsewhere),
-        )
+        """Return the file with this attempt added or replaced."""
+        attempts = [*(a for a in self.attempts if a.id != attempt.id), attempt]
+        return msgspec.structs.replace(self, attempts=tuple(sorted(attempts, key=lambda a: a.number)))
 
     def with_step(self, step: TimelineStep) -> "CaseFile":
         """Return the file with this step added or replaced."""

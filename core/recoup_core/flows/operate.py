@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from recoup_core.domain.attempt import AttemptState
-from recoup_core.domain.cardnumbers import refuse_card_numbers
+from recoup_core.domain.cardnumbers import refuse_card_numbers, refuse_card_numbers_in
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.errors import DomainError, IllegalTransition
@@ -128,7 +128,7 @@ async def retry_now(context: Context, case_id: UUID, by: By) -> CaseFile:
 
 async def update_credential(context: Context, case_id: UUID, by: By, given: ReportedCredential) -> CaseFile:
     """Take a new credential and try it at once where the rules allow; where they don't, it is used when they do."""
-    refuse_card_numbers(msgspec.to_builtins(given))
+    refuse_card_numbers_in(given)
     if context.gateway_merchants.get(given.gateway) != by.merchant_id:
         raise UnknownGateway(given.gateway)
 

@@ -13,6 +13,7 @@ from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.situation import facts_of, situation_of
 from recoup_core.rules.compile import CompiledPolicy
 from recoup_core.rules.decide import Decision, Retry, Stop, decide_retry
+from recoup_core.rules.facts import RetryFacts
 from recoup_core.storage.changes import StoredDecision
 
 TASK_AGE: Final = timedelta(days=3)
@@ -21,17 +22,19 @@ TASK_AGE: Final = timedelta(days=3)
 MANUAL_REVIEW: Final = "manual_review"
 
 
-def plan_next(draft: Draft, policy: CompiledPolicy) -> None:
+def plan_next(draft: Draft, policy: CompiledPolicy, facts: RetryFacts | None = None) -> None:
     """Plan the next retry of an open case, or end it; a case that waits, is paused or over is left alone.
 
     Called on every transition that may need it, whoever caused it, so that no answer can leave a case without a plan.
+    `facts` are the file's own, where the caller has them at hand.
     """
     file = draft.file
     waits = file.live_attempt is not None or file.planned_retry is not None
     if file.case.state is not CaseState.OPEN or file.payment.state is not PaymentState.OWED or waits:
         return
-    decision = decide_retry(policy, facts_of(file, draft.now), situation_of(file, draft.now))
-    stored = _store(draft, decision)
+    facts = facts or facts_of(file, draft.now)
+    decision = decide_retry(policy, facts, situation_of(file, draft.now))
+    stored = _store(draft, decision, facts)
     if isinstance(decision.outcome, Retry):
         _plan_retry(draft, decision, decision.outcome, stored)
     else:
@@ -72,14 +75,14 @@ def plan_by_hand(draft: Draft, retry: Retry, rule: str, planned_by: str) -> Time
     return _add_retry(draft, retry, rule, planned_by, None)
 
 
-def _store(draft: Draft, decision: Decision) -> StoredDecision:
+def _store(draft: Draft, decision: Decision, facts: RetryFacts) -> StoredDecision:
     stored = StoredDecision(
         id=new_id(),
         merchant_id=draft.file.payment.merchant_id,
         case_id=draft.file.case.id,
         policy_digest=draft.file.case.policy_digest,
         rule=decision.rule,
-        facts=msgspec.Raw(msgspec.json.encode(facts_of(draft.file, draft.now))),
+        facts=msgspec.Raw(msgspec.json.encode(facts)),
         outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
         explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
         decided_at=draft.now,

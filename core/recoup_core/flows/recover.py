@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from recoup_core.domain.attempt import Attempt, AttemptState, Origin
-from recoup_core.domain.cardnumbers import refuse_card_numbers
+from recoup_core.domain.cardnumbers import refuse_card_numbers_in
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import Decline
 from recoup_core.domain.errors import DomainError
@@ -169,7 +169,7 @@ async def _exists(context: Context, report: FailureReport) -> PaymentExists:
 
 
 def _check(context: Context, report: FailureReport, now: datetime) -> None:
-    refuse_card_numbers(msgspec.to_builtins(report))
+    refuse_card_numbers_in(report)
     exponent(report.currency)
     for name in {report.gateway, *(c.gateway for c in report.credentials)}:
         if context.gateway_merchants.get(name) != report.merchant_id:
@@ -216,9 +216,10 @@ async def _draft(
         acquirer_country=known.acquirer_country,
         attempts=attempts,
         credentials=credentials,
-        account_attempts=(*known.account_attempts, *(a for a in attempts if a.account_key is not None)),
+        other_attempts=known.attempts,
     )
-    policy = context.book.choose(RETRY, facts_of(file, now))
+    facts = facts_of(file, now)
+    policy = context.book.choose(RETRY, facts)
     case = msgspec.structs.replace(file.case, policy_name=policy.policy.name, policy_digest=policy.digest)
     draft = Draft(file.with_case(case), Changes(), now, actor, correlation_id)
     draft.changes.add(*fresh, payment, case, *attempts)
@@ -230,7 +231,7 @@ async def _draft(
         attempts=len(attempts),
     )
     draft.tell(EventKind.CASE_OPENED, policy=case.policy_name, digest=case.policy_digest)
-    plan_next(draft, policy)
+    plan_next(draft, policy, facts)
     return draft
 
 

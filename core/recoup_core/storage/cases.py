@@ -32,9 +32,9 @@ _LOCK_ACCOUNTS: Final = """
     ORDER BY a.id FOR UPDATE"""
 
 _ATTEMPTS: Final = f"""
-    SELECT coalesce(jsonb_agg(to_jsonb(h) ORDER BY h.submitted_at), '[]') FROM (
+    SELECT coalesce(json_agg(row_to_json(h) ORDER BY h.submitted_at), '[]') FROM (
         SELECT h.* FROM attempt h
-        WHERE h.merchant_id = {{merchant}} AND h.account_key = ANY ({{keys}}) AND h.submitted_at > $2
+        WHERE h.merchant_id = {{merchant}} AND h.account_key = ANY ({{keys}}) AND h.submitted_at > $2 {{but}}
         ORDER BY h.submitted_at DESC LIMIT {ACCOUNT_HISTORY_ROWS}) h"""
 
 _KEYS: Final = (
@@ -43,19 +43,19 @@ _KEYS: Final = (
 )
 
 _LOAD: Final = f"""
-    SELECT jsonb_build_object(
-        'payment', to_jsonb(p),
-        'case', to_jsonb(c),
+    SELECT json_build_object(
+        'payment', row_to_json(p),
+        'case', row_to_json(c),
         'acquirer_country', m.acquirer_country,
-        'attempts', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.number), '[]')
+        'attempts', (SELECT coalesce(json_agg(row_to_json(a) ORDER BY a.number), '[]')
                      FROM attempt a WHERE a.payment_id = p.id),
-        'steps', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.due_at, s.id), '[]')
+        'steps', (SELECT coalesce(json_agg(row_to_json(s) ORDER BY s.due_at, s.id), '[]')
                   FROM timeline_step s WHERE s.case_id = c.id),
-        'credentials', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.created_at, k.id), '[]') FROM credential k
+        'credentials', (SELECT coalesce(json_agg(row_to_json(k) ORDER BY k.created_at, k.id), '[]') FROM credential k
                         WHERE k.merchant_id = p.merchant_id AND k.customer_ref = p.customer ->> 'ref'),
-        'open_tasks', (SELECT coalesce(jsonb_agg(jsonb_build_array(t.kind, t.attempt_id)), '[]') FROM human_task t
+        'open_tasks', (SELECT coalesce(json_agg(json_build_array(t.kind, t.attempt_id)), '[]') FROM human_task t
                        WHERE t.payment_id = p.id AND t.attempt_id IS NOT NULL AND t.resolved_at IS NULL),
-        'account_attempts', ({_ATTEMPTS.format(merchant="p.merchant_id", keys=_KEYS)})
+        'other_attempts', ({_ATTEMPTS.format(merchant="p.merchant_id", keys=_KEYS, but="AND h.payment_id <> p.id")})
     )::text
     FROM payment p
     JOIN recovery_case c ON c.payment_id = p.id
@@ -67,16 +67,17 @@ class AccountHistory(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a customer's credentials and accounts before a payment of theirs is stored."""
 
     credentials: tuple[Credential, ...]
-    account_attempts: tuple[Attempt, ...]
+    attempts: tuple[Attempt, ...]
+    """Every known attempt on the customer's accounts."""
     acquirer_country: str | None
 
 
 _ACCOUNTS: Final = f"""
     WITH known AS (SELECT * FROM credential WHERE merchant_id = $1 AND customer_ref = $3)
-    SELECT jsonb_build_object(
-        'credentials', (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.created_at, k.id), '[]') FROM known k),
-        'account_attempts', ({
-    _ATTEMPTS.format(merchant="$1", keys="$4::text[] || ARRAY(SELECT k.account_key FROM known k)")
+    SELECT json_build_object(
+        'credentials', (SELECT coalesce(json_agg(row_to_json(k) ORDER BY k.created_at, k.id), '[]') FROM known k),
+        'attempts', ({
+    _ATTEMPTS.format(merchant="$1", keys="$4::text[] || ARRAY(SELECT k.account_key FROM known k)", but="")
 }),
         'acquirer_country', (SELECT acquirer_country FROM merchant WHERE id = $1)
     )::text"""

@@ -1,0 +1,233 @@
+"""Lists and single reads for people and their tools: always one merchant's rows, page by page, only what an index serves.
+
+Pages are cut by key, not by offset: a page stays what it is however many rows are added before it.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.happened import Event, HumanTask
+from recoup_core.domain.payment import Payment
+from recoup_core.domain.recovery import RecoveryCase, TimelineStep
+from recoup_core.storage.engine import Database
+
+MAX_PAGE: Final = 200
+DEFAULT_PAGE: Final = 50
+
+EVENTS_SCANNED: Final = 5_000
+"""Events one page of the feed looks at; where few of them fit the filter the page is short and the cursor goes on."""
+
+CASE_EVENTS: Final = 1_000
+"""Events of one case that are read, the newest; a case has a few dozen."""
+
+
+class CaseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment with its case and the retry that is planned or under way."""
+
+    payment: Payment
+    case: RecoveryCase
+    next_step: TimelineStep | None = None
+
+
+class StoredEvent(Event, frozen=True, kw_only=True):
+    """An event with the number it was stored under."""
+
+    id: int
+
+
+class FeedPosition(msgspec.Struct, frozen=True):
+    """A place in the feed: commit order first, then the order inside a transaction."""
+
+    txid: int
+    event_id: int
+
+
+class FeedPage(msgspec.Struct, frozen=True):
+    """Events in the order they became certain, where the next page starts, and whether it is known to hold more."""
+
+    events: list[StoredEvent]
+    position: FeedPosition
+    more: bool
+
+
+class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored decision as it explains itself."""
+
+    id: UUID
+    policy_digest: str
+    rule: str
+    facts: msgspec.Raw
+    outcome: msgspec.Raw
+    explanation: msgspec.Raw
+    decided_at: datetime
+
+
+class CaseStory(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was planned, tried, decided and told in one case."""
+
+    payment: Payment
+    case: RecoveryCase
+    steps: list[TimelineStep]
+    attempts: list[Attempt]
+    decisions: list[DecisionRow]
+    events: list[StoredEvent]
+
+
+_CASE_ROW: Final = """
+    SELECT jsonb_build_object('payment', to_jsonb(p), 'case', to_jsonb(c), 'next_step', (
+        SELECT to_jsonb(s) FROM timeline_step s
+        WHERE s.case_id = c.id AND s.kind = 'retry' AND s.state IN ('planned', 'running')))::text
+    FROM payment p JOIN recovery_case c ON c.payment_id = p.id"""
+
+_PAYMENT_FILTERS: Final = {
+    "id": "p.id",
+    "state": "p.state",
+    "customer": "p.customer ->> 'ref'",
+    "reference": "p.reference",
+}
+_CASE_FILTERS: Final = {"id": "c.id", "state": "c.state", "payment": "c.payment_id"}
+_ATTEMPT_FILTERS: Final = {"id": "a.id", "payment": "a.payment_id"}
+
+_STORY: Final = f"""
+    SELECT jsonb_build_object(
+        'payment', to_jsonb(p),
+        'case', to_jsonb(c),
+        'steps', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.due_at, s.id), '[]')
+                  FROM timeline_step s WHERE s.case_id = c.id),
+        'attempts', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.number), '[]')
+                     FROM attempt a WHERE a.payment_id = c.payment_id),
+        'decisions', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]') FROM decision d WHERE d.case_id = c.id),
+        'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.id), '[]') FROM (
+            SELECT * FROM event WHERE case_id = c.id ORDER BY id DESC LIMIT {CASE_EVENTS}) e)
+    )::text
+    FROM recovery_case c JOIN payment p ON p.id = c.payment_id
+    WHERE c.id = $2 AND c.merchant_id = $1"""  # noqa: S608 - a constant of ours
+
+# What is older than every running transaction is certain, and nothing can appear before it any more. Numbers alone
+# would not do: a transaction that took its number early may commit late, and a reader that had moved on would miss it.
+_CERTAIN: Final = "txid < pg_snapshot_xmin(pg_current_snapshot())"
+
+_FEED: Final = f"""
+    SELECT txid::text AS txid, id, to_jsonb(e)::text AS body, merchant_id = $1 AND ($5::text[] IS NULL OR kind = ANY($5)) AS fits
+    FROM event e WHERE (txid, id) > ($2::text::xid8, $3) AND {_CERTAIN}
+    ORDER BY txid, id LIMIT $4"""  # noqa: S608 - a constant of ours
+
+_CASE_FEED: Final = f"""
+    SELECT txid::text AS txid, id, to_jsonb(e)::text AS body, $5::text[] IS NULL OR kind = ANY($5) AS fits
+    FROM event e WHERE merchant_id = $1 AND case_id = $6 AND (txid, id) > ($2::text::xid8, $3) AND {_CERTAIN}
+    ORDER BY txid, id LIMIT $4"""  # noqa: S608 - a constant of ours
+
+
+async def list_payments(
+    database: Database, merchant_id: str, filters: Mapping[str, Any], before: UUID | None, limit: int
+) -> list[CaseRow]:
+    """Return the newest payments before a key; filters: id, state, customer, reference."""
+    return await _page(database, _CASE_ROW, "p", _PAYMENT_FILTERS, merchant_id, filters, before, limit, CaseRow)
+
+
+async def list_cases(
+    database: Database, merchant_id: str, filters: Mapping[str, Any], before: UUID | None, limit: int
+) -> list[CaseRow]:
+    """Return the newest cases before a key; filters: id, state, payment."""
+    return await _page(database, _CASE_ROW, "c", _CASE_FILTERS, merchant_id, filters, before, limit, CaseRow)
+
+
+async def list_attempts(
+    database: Database, merchant_id: str, filters: Mapping[str, Any], before: UUID | None, limit: int
+) -> list[Attempt]:
+    """Return the newest attempts before a key; filters: id, payment."""
+    select = "SELECT to_jsonb(a)::text FROM attempt a"
+    return await _page(database, select, "a", _ATTEMPT_FILTERS, merchant_id, filters, before, limit, Attempt)
+
+
+async def list_open_tasks(
+    database: Database, merchant_id: str, before: UUID | None, limit: int
+) -> list[HumanTask]:
+    """Return the newest tasks before a key that still wait for a person."""
+    select = "SELECT to_jsonb(t)::text FROM human_task t"
+    return await _page(database, select, "t", {}, merchant_id, {}, before, limit, HumanTask, "t.resolved_at IS NULL")
+
+
+async def _page(
+    database: Database,
+    select: str,
+    table: str,
+    columns: Mapping[str, str],
+    merchant_id: str,
+    filters: Mapping[str, Any],
+    before: UUID | None,
+    limit: int,
+    shape: type[Any],
+    *always: str,
+) -> list[Any]:
+    """Read one page by descending id; ids are time-ordered, so new rows come before the first page."""
+    given = {columns[name]: value for name, value in filters.items() if value is not None}
+    if before is not None:
+        given[f"{table}.id <"] = before
+    conditions = [*always, f"{table}.merchant_id = $1"]
+    conditions += [
+        f"{column} ${number}" if column.endswith("<") else f"{column} = ${number}"
+        for number, column in enumerate(given, 3)
+    ]
+    sql = f"{select} WHERE {' AND '.join(conditions)} ORDER BY {table}.id DESC LIMIT $2"
+    async with database.connection() as connection:
+        rows = await connection.fetch(sql, merchant_id, min(limit, MAX_PAGE + 1), *given.values())
+    return [msgspec.json.decode(row[0], type=shape) for row in rows]
+
+
+async def read_story(database: Database, merchant_id: str, case_id: UUID) -> CaseStory | None:
+    """Return all that belongs to a case; None where the merchant has no such case."""
+    async with database.connection() as connection:
+        body = await connection.fetchval(_STORY, merchant_id, case_id)
+    return None if body is None else msgspec.json.decode(body, type=CaseStory)
+
+
+async def read_feed(
+    database: Database,
+    merchant_id: str,
+    after: FeedPosition,
+    limit: int,
+    kinds: Collection[str] | None = None,
+    case_id: UUID | None = None,
+) -> FeedPage:
+    """Return the next events in commit order; whoever follows the positions misses none and sees none twice."""
+    wanted = None if kinds is None else list(kinds)
+    values = [merchant_id, str(after.txid), after.event_id, EVENTS_SCANNED, wanted]
+    async with database.connection() as connection:
+        rows = await connection.fetch(
+            _FEED if case_id is None else _CASE_FEED, *values, *([] if case_id is None else [case_id])
+        )
+    events: list[StoredEvent] = []
+    position = after
+    for row in rows:
+        if len(events) == limit:
+            return FeedPage(events, position, more=True)
+        if row["fits"]:
+            events.append(msgspec.json.decode(row["body"], type=StoredEvent))
+        position = FeedPosition(int(row["txid"]), row["id"])
+    return FeedPage(events, position, more=len(rows) == EVENTS_SCANNED)
+
+
+async def feed_position(database: Database, merchant_id: str, event_id: int) -> FeedPosition | None:
+    """Return where an event of the merchant stands in the feed."""
+    async with database.connection() as connection:
+        txid = await connection.fetchval(
+            "SELECT txid::text FROM event WHERE id = $2 AND merchant_id = $1", merchant_id, event_id
+        )
+    return None if txid is None else FeedPosition(int(txid), event_id)
+
+
+async def lock_task(connection: asyncpg.Connection, merchant_id: str, task_id: UUID) -> HumanTask | None:
+    """Return a task under its row lock, the resolved ones included."""
+    body = await connection.fetchval(
+        "SELECT to_jsonb(t)::text FROM human_task t WHERE t.id = $2 AND t.merchant_id = $1 FOR UPDATE",
+        merchant_id,
+        task_id,
+    )
+    return None if body is None else msgspec.json.decode(body, type=HumanTask)
