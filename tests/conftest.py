@@ -167,8 +167,11 @@ def leave_out() -> Callable[[str, str], NoReturn]:
 
 
 def absent(text: str) -> NoReturn:
-    if os.environ.get("RECOUP_REQUIRE_SERVICES") == "1" or not text.startswith(LEFT_OUT):
+    """Skip what may be left out; fail for any other trouble, and for all of it when services are required."""
+    if not text.startswith(LEFT_OUT):
         pytest.fail(text, pytrace=False)
+    if os.environ.get("RECOUP_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"RECOUP_REQUIRE_SERVICES=1, but it {text.removeprefix('left out: ')}", pytrace=False)
     pytest.skip(text)
 
 
@@ -261,14 +264,16 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture(scope="session")
 def amqp_url(leave_out: Callable[[str, str], NoReturn]) -> str:
     """A RabbitMQ server that answers; tests that use it are marked `rabbitmq`."""
-    url = os.environ.get("RECOUP_TEST_AMQP_URL", LOCAL_AMQP)
-    parameters = pika.URLParameters(url)
+    given = os.environ.get("RECOUP_TEST_AMQP_URL")
+    parameters = pika.URLParameters(given or LOCAL_AMQP)
     parameters.socket_timeout = parameters.stack_timeout = parameters.blocked_connection_timeout = PROBE_TIMEOUT_S
     try:
         pika.BlockingConnection(parameters).close()
-    except (pika.exceptions.AMQPError, OSError):
+    except (pika.exceptions.AMQPError, OSError) as error:
+        if given:
+            pytest.fail(f"RECOUP_TEST_AMQP_URL does not answer: {type(error).__name__}", pytrace=False)
         leave_out("RabbitMQ", "start one on 127.0.0.1:5672 or set RECOUP_TEST_AMQP_URL")
-    return url
+    return given or LOCAL_AMQP
 
 
 @pytest.fixture

@@ -11,8 +11,16 @@ from recoup_core.domain.errors import CardNumberRefused
 _UUID: Final = r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9A-Za-z])"
 """One random UUID in 500 holds a Luhn-valid run by chance; in this exact shape it is no card number."""
 
-_RUN: Final = re.compile(rf"{_UUID}|(?P<digits>(?<!\d)\d(?:[ -]?\d){{12,18}}(?!\d))")
-"""Digits, single blanks or hyphens between them allowed, as people write card numbers."""
+_GROUPS: Final = r"(?<!\d)\d(?:[ -]?\d){12,}(?!\d)"
+"""Groups of digits with a single blank or hyphen between them, as people write card numbers."""
+
+_RUN: Final = re.compile(rf"{_UUID}|(?P<digits>{_GROUPS})")
+_LONG: Final = re.compile(r"\d(?:[ -]?\d){12}")
+"""What most texts don't have, found out quickly."""
+
+SHORTEST: Final = 13
+LONGEST: Final = 19
+"""Digits of a card number (ISO/IEC 7812-1)."""
 
 HIDDEN: Final = "[card number removed]"
 
@@ -25,7 +33,7 @@ def luhn_valid(digits: str) -> bool:
 
 def holds_card_number(text: str) -> bool:
     """Return whether any run of 13 to 19 digits in the text passes the Luhn check."""
-    return any(_is_card_number(run) for run in _RUN.finditer(text))
+    return _LONG.search(text) is not None and any(_is_card_number(run) for run in _RUN.finditer(text))
 
 
 def hide_card_numbers(text: str) -> str:
@@ -34,8 +42,20 @@ def hide_card_numbers(text: str) -> str:
 
 
 def _is_card_number(run: re.Match[str]) -> bool:
+    """Whether some neighbouring groups together are a card number: an expiry date behind it hides nothing."""
     digits = run.group("digits")
-    return digits is not None and luhn_valid(re.sub(r"[ -]", "", digits))
+    if digits is None:
+        return False
+    groups = re.split(r"[ -]", digits)
+    for first in range(len(groups)):
+        joined = ""
+        for group in groups[first:]:
+            joined += group
+            if len(joined) > LONGEST:
+                break
+            if len(joined) >= SHORTEST and luhn_valid(joined):
+                return True
+    return False
 
 
 def refuse_card_numbers(value: Any, field: str = "$") -> None:
@@ -59,5 +79,6 @@ def refuse_card_numbers(value: Any, field: str = "$") -> None:
 
 def refuse_card_numbers_in(values: msgspec.Struct) -> None:
     """As `refuse_card_numbers`, for a whole struct: one pass over its JSON, and a walk only where that finds any."""
-    if holds_card_number(msgspec.json.encode(values).decode()):
+    text = msgspec.json.encode(values).decode()
+    if holds_card_number(text) or "\\u" in text:  # the digits of an escape would hide where a number begins
         refuse_card_numbers(msgspec.to_builtins(values))

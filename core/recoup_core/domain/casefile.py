@@ -1,7 +1,7 @@
 """Everything one decision about a payment needs, read together under the payment's lock."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import msgspec
@@ -85,6 +85,15 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
         """Return the file with this attempt added or replaced."""
         attempts = [*(a for a in self.attempts if a.id != attempt.id), attempt]
         return msgspec.structs.replace(self, attempts=tuple(sorted(attempts, key=lambda a: a.number)))
+
+    def aware_of(self, attempts: Iterable[Attempt]) -> "CaseFile":
+        """Return the file with what was meanwhile tried for other payments on the same accounts."""
+        keys = {credential.account_key for credential in self.credentials}
+        fresh = {a.id: a for a in attempts if a.payment_id != self.payment.id and a.account_key in keys}
+        if not fresh:
+            return self
+        kept = (a for a in self.other_attempts if a.id not in fresh)
+        return msgspec.structs.replace(self, other_attempts=(*kept, *fresh.values()))
 
     def with_step(self, step: TimelineStep) -> "CaseFile":
         """Return the file with this step added or replaced."""

@@ -1,7 +1,7 @@
 """Money: whole minor units of one ISO 4217 currency. No float comes near it; currencies never mix."""
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from functools import cache
 from typing import Final, Self
 
@@ -12,6 +12,9 @@ from recoup_core.domain.errors import AmountNotExact, CurrencyMismatch, UnknownC
 
 MAX_AMOUNT_MINOR: Final = 2**53 - 1
 """The largest amount of one payment: what the rules engine compares exactly (notes on durable_rules, 2)."""
+
+_EXACT: Final = Context(prec=40, Emax=40, Emin=-40, traps=[InvalidOperation, Overflow, Inexact])
+"""Far beyond any amount; what doesn't fit raises, where the default context would round silently."""
 
 _WITHDRAWN_EXPONENTS: Final[Mapping[str, int]] = {"HRK": 2, "ANG": 2, "BGN": 2, "ZWL": 2, "SLL": 2, "CUC": 2}
 """Currencies that old payments may still carry though ISO 4217 has withdrawn them (reference/currencies.csv)."""
@@ -39,8 +42,8 @@ class Money(msgspec.Struct, frozen=True, order=False):
     def from_major(cls, text: str, currency: str) -> Self:
         """Read `"20.00"` as money; more decimals than the currency knows are refused, never rounded."""
         try:
-            minor = Decimal(text).scaleb(exponent(currency))
-        except InvalidOperation:
+            minor = _EXACT.scaleb(Decimal(text), exponent(currency))
+        except DecimalException:
             raise AmountNotExact(text, currency) from None
         if not minor.is_finite() or minor != minor.to_integral_value():
             raise AmountNotExact(text, currency)

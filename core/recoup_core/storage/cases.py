@@ -29,7 +29,7 @@ _LOCK_ACCOUNTS: Final = """
         SELECT c.merchant_id, c.account_key FROM payment p
         JOIN credential c ON c.merchant_id = p.merchant_id AND c.customer_ref = p.customer ->> 'ref'
         WHERE p.id = ANY($1::uuid[]))
-    ORDER BY a.id FOR UPDATE"""
+    ORDER BY a.id FOR NO KEY UPDATE"""
 
 _ATTEMPTS: Final = f"""
     SELECT coalesce(json_agg(row_to_json(h) ORDER BY h.submitted_at), '[]') FROM (

@@ -121,6 +121,8 @@ class Changes:
     def add(self, *rows: msgspec.Struct) -> None:
         """Insert rows; a ledger entry brings its postings along."""
         for row in rows:
+            if isinstance(row, NewJob):
+                self._forget_new_job(row.kind, row.subject_id)
             self._new.setdefault(type(row), []).append(row)
             if isinstance(row, LedgerEntry):
                 self.add(
@@ -150,8 +152,13 @@ class Changes:
         self._changed.setdefault(JobRef, {})[ref.id] = ref
 
     def drop_job(self, kind: str, subject_id: UUID) -> None:
-        """Delete a job whoever holds it: what it was for is over."""
+        """Delete a job whoever holds it, one just put included: what it was for is over."""
+        self._forget_new_job(kind, subject_id)
         self._changed.setdefault(JobKey, {})[(kind, subject_id)] = JobKey(kind, subject_id)
+
+    def _forget_new_job(self, kind: str, subject_id: UUID) -> None:
+        jobs = self._new.get(NewJob, [])
+        jobs[:] = [job for job in jobs if (job.kind, job.subject_id) != (kind, subject_id)]
 
     def absorb(self, other: "Changes") -> None:
         """Take over everything another flow collected, to be committed together."""

@@ -1,4 +1,4 @@
-"""Lists and single reads for people and their tools: always one merchant's rows, page by page, only what an index serves.
+"""Lists and single reads for people: always one merchant's rows, page by page, filtered only by what an index serves.
 
 Pages are cut by key, not by offset: a page stays what it is however many rows are added before it.
 """
@@ -39,6 +39,17 @@ class StoredEvent(Event, frozen=True, kw_only=True):
     """An event with the number it was stored under."""
 
     id: int
+
+
+class _PlacedEvent(StoredEvent, frozen=True, kw_only=True):
+    txid: str
+
+
+class _Scan(msgspec.Struct, frozen=True, kw_only=True):
+    events: list[_PlacedEvent]
+    scanned: int
+    txid: str | None
+    event_id: int | None
 
 
 class FeedPosition(msgspec.Struct, frozen=True):
@@ -102,26 +113,31 @@ _STORY: Final = f"""
                   FROM timeline_step s WHERE s.case_id = c.id),
         'attempts', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.number), '[]')
                      FROM attempt a WHERE a.payment_id = c.payment_id),
-        'decisions', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]') FROM decision d WHERE d.case_id = c.id),
+        'decisions', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]')
+                      FROM decision d WHERE d.case_id = c.id),
         'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.id), '[]') FROM (
             SELECT * FROM event WHERE case_id = c.id ORDER BY id DESC LIMIT {CASE_EVENTS}) e)
     )::text
     FROM recovery_case c JOIN payment p ON p.id = c.payment_id
-    WHERE c.id = $2 AND c.merchant_id = $1"""  # noqa: S608 - a constant of ours
+    WHERE c.id = $2 AND c.merchant_id = $1"""
 
 # What is older than every running transaction is certain, and nothing can appear before it any more. Numbers alone
 # would not do: a transaction that took its number early may commit late, and a reader that had moved on would miss it.
 _CERTAIN: Final = "txid < pg_snapshot_xmin(pg_current_snapshot())"
 
 _FEED: Final = f"""
-    SELECT txid::text AS txid, id, to_jsonb(e)::text AS body, merchant_id = $1 AND ($5::text[] IS NULL OR kind = ANY($5)) AS fits
-    FROM event e WHERE (txid, id) > ($2::text::xid8, $3) AND {_CERTAIN}
-    ORDER BY txid, id LIMIT $4"""  # noqa: S608 - a constant of ours
-
-_CASE_FEED: Final = f"""
-    SELECT txid::text AS txid, id, to_jsonb(e)::text AS body, $5::text[] IS NULL OR kind = ANY($5) AS fits
-    FROM event e WHERE merchant_id = $1 AND case_id = $6 AND (txid, id) > ($2::text::xid8, $3) AND {_CERTAIN}
-    ORDER BY txid, id LIMIT $4"""  # noqa: S608 - a constant of ours
+    WITH scanned AS MATERIALIZED (
+        SELECT txid, id, merchant_id = $1 AND ($6::text[] IS NULL OR kind = ANY($6)) AS fits FROM event
+        WHERE (txid, id) > ($2::text::xid8, $3) AND {_CERTAIN} {{narrower}}
+        ORDER BY txid, id LIMIT $4),
+    fitting AS (SELECT txid, id FROM scanned WHERE fits ORDER BY txid, id LIMIT $5),
+    final AS (SELECT txid, id FROM scanned ORDER BY txid DESC, id DESC LIMIT 1)
+    SELECT jsonb_build_object(
+        'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('txid', e.txid::text)
+                                             ORDER BY e.txid, e.id), '[]') FROM fitting f JOIN event e ON e.id = f.id),
+        'scanned', (SELECT count(*) FROM scanned),
+        'txid', (SELECT txid::text FROM final),
+        'event_id', (SELECT id FROM final))::text"""
 
 
 async def list_payments(
@@ -146,9 +162,7 @@ async def list_attempts(
     return await _page(database, select, "a", _ATTEMPT_FILTERS, merchant_id, filters, before, limit, Attempt)
 
 
-async def list_open_tasks(
-    database: Database, merchant_id: str, before: UUID | None, limit: int
-) -> list[HumanTask]:
+async def list_open_tasks(database: Database, merchant_id: str, before: UUID | None, limit: int) -> list[HumanTask]:
     """Return the newest tasks before a key that still wait for a person."""
     select = "SELECT to_jsonb(t)::text FROM human_task t"
     return await _page(database, select, "t", {}, merchant_id, {}, before, limit, HumanTask, "t.resolved_at IS NULL")
@@ -197,21 +211,18 @@ async def read_feed(
     case_id: UUID | None = None,
 ) -> FeedPage:
     """Return the next events in commit order; whoever follows the positions misses none and sees none twice."""
-    wanted = None if kinds is None else list(kinds)
-    values = [merchant_id, str(after.txid), after.event_id, EVENTS_SCANNED, wanted]
+    sql = _FEED.format(narrower="" if case_id is None else "AND case_id = $7")
+    values = [merchant_id, str(after.txid), after.event_id, EVENTS_SCANNED, limit + 1, kinds and list(kinds)]
     async with database.connection() as connection:
-        rows = await connection.fetch(
-            _FEED if case_id is None else _CASE_FEED, *values, *([] if case_id is None else [case_id])
-        )
-    events: list[StoredEvent] = []
-    position = after
-    for row in rows:
-        if len(events) == limit:
-            return FeedPage(events, position, more=True)
-        if row["fits"]:
-            events.append(msgspec.json.decode(row["body"], type=StoredEvent))
-        position = FeedPosition(int(row["txid"]), row["id"])
-    return FeedPage(events, position, more=len(rows) == EVENTS_SCANNED)
+        body = await connection.fetchval(sql, *values, *([] if case_id is None else [case_id]))
+    scan = msgspec.json.decode(body, type=_Scan)
+    if len(scan.events) > limit:
+        final = scan.events[limit - 1]
+        return FeedPage(list(scan.events[:limit]), FeedPosition(int(final.txid), final.id), more=True)
+    if scan.event_id is None or scan.txid is None:
+        return FeedPage([], after, more=False)
+    position = FeedPosition(int(scan.txid), scan.event_id)
+    return FeedPage(list(scan.events), position, more=scan.scanned == EVENTS_SCANNED)
 
 
 async def feed_position(database: Database, merchant_id: str, event_id: int) -> FeedPosition | None:

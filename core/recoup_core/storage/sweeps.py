@@ -18,7 +18,9 @@ _JOBLESS_ATTEMPTS = """
 _JOBLESS_STEPS = """
     INSERT INTO job (kind, subject_id, due_at, visible_at)
     SELECT $1, s.id, greatest(s.due_at, $3), greatest(s.due_at, $3) FROM timeline_step s
-    WHERE s.state = 'planned' AND s.kind = 'retry' AND s.due_at < $2
+    WHERE s.kind = 'retry' AND s.due_at < $2
+      AND (s.state = 'planned' OR (s.state = 'running' AND EXISTS (
+           SELECT FROM attempt a WHERE a.payment_id = s.payment_id AND a.step_id = s.id AND a.state = 'scheduled')))
       AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = s.id)
     ORDER BY s.due_at LIMIT $4
     ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
@@ -54,7 +56,7 @@ async def jobless_attempts(
 
 
 async def jobless_steps(connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int) -> int:
-    """Give a job to overdue planned retries that have none; return how many."""
+    """Give a job to overdue planned retries, and to those whose attempt is still unsent, that have none."""
     return await _insert(connection, _JOBLESS_STEPS, kind, before, now, limit)
 
 

@@ -256,7 +256,8 @@ CREATE TRIGGER attempt_kept BEFORE DELETE ON attempt FOR EACH ROW EXECUTE FUNCTI
 
 -- ---------------------------------------------------------------- what is to be done: outbox and timer in one
 
-CREATE SEQUENCE job_claim CACHE 100;
+-- no CACHE: a later claim of a job must have the higher number whichever session makes it (flows compare them)
+CREATE SEQUENCE job_claim;
 
 CREATE TABLE job (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
