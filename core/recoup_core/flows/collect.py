@@ -20,7 +20,7 @@ from recoup_core.domain.payment import Credential, PaymentState
 from recoup_core.domain.recovery import CaseState, StepEvent, StepState, TimelineStep
 from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import COLLECT, POLICY, Draft
-from recoup_core.flows.guard import charge_guarded
+from recoup_core.flows.guard import Unknown, charge_guarded
 from recoup_core.flows.outcomes import Outcome, cancel_unsent, lose
 from recoup_core.flows.planning import plan_next
 from recoup_core.flows.recorder import Answer, Recorder
@@ -54,11 +54,16 @@ async def run_collect(context: Context, recorder: Recorder, refs: Sequence[JobRe
     await asyncio.gather(*(send(context, recorder, each) for each in sends), return_exceptions=True)
 
 
-async def send(context: Context, recorder: Recorder, work: Send) -> None:
-    """Call the gateway for a submitted attempt and record what it answers."""
+async def send(context: Context, recorder: Recorder, work: Send, *, not_sent_is_sure: bool = True) -> None:
+    """Call the gateway for a submitted attempt and record what it answers.
+
+    Without `not_sent_is_sure` an earlier send of the attempt may have arrived, so "not sent" leaves it unknown.
+    """
     started = time.perf_counter()
     outcome: Outcome = await _charge(context, work)
     context.measures.gateway_call(work.gateway, "charge", type(outcome).__name__.lower(), time.perf_counter() - started)
+    if isinstance(outcome, NotSent) and not not_sent_is_sure:
+        outcome = Unknown(reason=f"an earlier send may have arrived; this one did not: {outcome.reason}")
     await recorder.record(
         Answer(
             payment_id=work.payment_id,

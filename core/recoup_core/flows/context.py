@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.flows.draft import Draft
 from recoup_core.ports import Clock, Gateway
@@ -62,6 +63,8 @@ class Locked:
         draft = self._drafts.get(payment_id)
         if draft is not None:
             draft.actor, draft.correlation_id = actor, correlation_id
+            # limits count per account: what this batch has just written down for other payments counts, too
+            draft.file = draft.file.aware_of(self.changes.rows(Attempt))
         return draft
 
     def policy(self, draft: Draft) -> CompiledPolicy:

@@ -119,11 +119,12 @@ class Draft:
         self.changes.add(credential)
         self.file = self.file.with_credential(credential)
 
-    def change_credential(self, credential: Credential, **fields: Any) -> None:
-        """Change a credential's role or validity."""
+    def change_credential(self, credential: Credential, **fields: Any) -> Credential:
+        """Change a credential's role or validity; return it as it is now."""
         changed = msgspec.structs.replace(credential, **fields)
         self.changes.update(changed)
         self.file = self.file.with_credential(changed)
+        return changed
 
     # -- jobs
 

@@ -21,6 +21,7 @@ from recoup_core.flows.outcomes import collected, record_outcome
 from recoup_core.flows.planning import plan_next, skip_planned
 from recoup_core.flows.recover import (
     FailureReport,
+    PaymentExists,
     PriorAttempt,
     ReportedCredential,
     open_case,
@@ -111,12 +112,23 @@ async def _apply(context: Context, ref: JobRef) -> None:
     if payment_id is not None:
         await _apply_to_case(context, ref, stored, event, payment_id)
     elif event.failure is not None and isinstance(event.outcome, Declined):
-        await open_case(
-            context, _report(merchant, stored.gateway, event), f"gateway:{stored.gateway}", ref.correlation_id
-        )
-        await _close(context, ref, "applied", None)
+        await _open_from(context, ref, stored, event, merchant)
     else:
         await _close(context, ref, "ignored", "it concerns no payment we know and opens none")
+
+
+async def _open_from(context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, merchant: str) -> None:
+    """Open the case that a failure event tells of; a report that breaks a rule is refused once, not for ever."""
+    report = _report(merchant, stored.gateway, event)
+    try:
+        await open_case(context, report, f"gateway:{stored.gateway}", ref.correlation_id)
+    except PaymentExists as known:  # the merchant reported it at the same moment
+        await _apply_to_case(context, ref, stored, event, known.payment_id)
+    except DomainError as refusal:
+        log.warning("inbound_event_refused", inbound_id=str(stored.id), code=refusal.code)
+        await _close(context, ref, "refused", str(refusal))
+    else:
+        await _close(context, ref, "applied", None)
 
 
 async def _apply_to_case(
@@ -256,8 +268,11 @@ async def _close(context: Context, ref: JobRef, state: str, note: str | None) ->
 
 
 def _scrubbed(event: GatewayEvent) -> bytes:
-    """Return the event as JSON; a payload that seems to hold a card number is not kept, what we read from it is."""
+    """Return the event as JSON without any card number: first the payload goes, then what we read of a failure."""
     text = msgspec.json.encode(event)
     if holds_card_number(text.decode()):
-        return msgspec.json.encode(msgspec.structs.replace(event, payload={"removed": "it held a card number"}))
+        event = msgspec.structs.replace(event, payload={"removed": "it held a card number"})
+        text = msgspec.json.encode(event)
+    if holds_card_number(text.decode()) and event.failure is not None:
+        text = msgspec.json.encode(msgspec.structs.replace(event, failure=None))
     return text

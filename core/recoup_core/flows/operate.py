@@ -144,6 +144,7 @@ async def update_credential(context: Context, case_id: UUID, by: By, given: Repo
             try:
                 _plan_now(draft, credential, BY_HAND, CUSTOMER)
             except NotAllowedNow:
+                skip_planned(draft, "a new credential")  # what was planned is for the old one
                 plan_next(draft, locked.policy(draft))
         else:
             plan_next(draft, locked.policy(draft))
@@ -251,8 +252,7 @@ def _take_credential(draft: Draft, given: ReportedCredential) -> Credential:
     payment = draft.file.payment
     known = next((c for c in draft.file.credentials if (c.gateway, c.token) == (given.gateway, given.token)), None)
     if known is not None:
-        draft.change_credential(known, role=given.role, valid=True)
-        return known
+        return draft.change_credential(known, role=given.role, valid=True)
     credential = credential_of(payment.merchant_id, payment.customer.ref, given, draft.now)
     draft.add_credential(credential)
     return credential

@@ -112,7 +112,7 @@ def collected(draft: Draft, attempt: Attempt, amount: Money) -> None:
         currency=amount.currency,
         gateway_ref=attempt.gateway_ref,
     )
-    if amount.currency != draft.file.payment.currency:
+    if amount.currency != draft.file.payment.currency or amount.amount_minor <= 0:
         open_task(draft, TaskKind.AMOUNT_MISMATCH, f"{amount} was collected for {attempt.amount}", attempt.id)
         return
     _book(draft, attempt, amount.amount_minor)

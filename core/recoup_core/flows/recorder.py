@@ -13,12 +13,16 @@ import structlog
 
 from recoup_core.flows.context import Context, locked_cases
 from recoup_core.flows.outcomes import Outcome, record_outcome
+from recoup_core.storage.engine import DatabaseUnavailable
 
 GATHER_S: Final = 0.002
 """How long the first answer of a group waits for company."""
 
 GROUP_MAX: Final = 200
 """Answers of one transaction."""
+
+AWAY_WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Waits while PostgreSQL is away; what still can't be written is left to the lease's end and the look-up."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,11 +63,13 @@ class Recorder:
         try:
             changed = await self._write([answer for answer, _ in group])
         except Exception as failure:
-            if len(group) > 1:  # one bad answer must not fail its neighbours
+            away = isinstance(failure, DatabaseUnavailable)
+            if len(group) > 1 and not away:  # one bad answer must not fail its neighbours
                 for single in group:
                     await self._write_group([single])
                 return
-            log.error("answer_not_recorded", attempt_id=str(group[0][0].attempt_id), error=repr(failure))
+            attempts = [str(answer.attempt_id) for answer, _ in group]
+            log.error("answers_not_recorded", attempt_ids=attempts, error=repr(failure))
             _settle(group, failure)
             return
         for (_, future), each in zip(group, changed, strict=True):
@@ -71,6 +77,19 @@ class Recorder:
                 future.set_result(each)
 
     async def _write(self, answers: list[Answer]) -> list[bool]:
+        """Write a group; a database that is away is waited for: the answer in hand is worth more than a look-up later.
+
+        Writing again after an unknown COMMIT is safe: the state table takes the same answer once.
+        """
+        for wait_s in AWAY_WAITS_S:
+            try:
+                return await self._write_once(answers)
+            except DatabaseUnavailable as away:
+                log.warning("answers_wait_for_the_database", answers=len(answers), error=str(away))
+                await asyncio.sleep(wait_s)
+        return await self._write_once(answers)
+
+    async def _write_once(self, answers: list[Answer]) -> list[bool]:
         changed = []
         async with locked_cases(self._context, {answer.payment_id for answer in answers}) as locked:
             for answer in answers:

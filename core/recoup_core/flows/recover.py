@@ -15,9 +15,9 @@ from recoup_core.domain.decline import Decline
 from recoup_core.domain.errors import DomainError
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.ids import new_id
-from recoup_core.domain.money import exponent
+from recoup_core.domain.money import MAX_AMOUNT_MINOR, exponent
 from recoup_core.domain.payment import Credential, CredentialRole, Customer, Method, Network, Payment
-from recoup_core.domain.recovery import RecoveryCase
+from recoup_core.domain.recovery import RecoveryCase, TimelineStep
 from recoup_core.flows.context import Context
 from recoup_core.flows.draft import Draft
 from recoup_core.flows.planning import plan_next
@@ -114,6 +114,10 @@ class Opened(msgspec.Struct, frozen=True):
 
     payment: Payment
     case: RecoveryCase
+    next_step: TimelineStep | None = None
+    """The retry that was planned at once; None where the policy stopped."""
+    replayed: bool = False
+    """Whether this is the remembered answer of an earlier call."""
 
 
 async def open_case(
@@ -145,7 +149,7 @@ async def _open(
 ) -> Opened:
     async with context.database.transaction() as connection:
         draft = await _draft(context, connection, report, actor, correlation_id, now)
-        opened = Opened(draft.file.payment, draft.file.case)
+        opened = Opened(draft.file.payment, draft.file.case, draft.file.planned_retry)
         if call is not None:
             draft.changes.add(remember(call, report.merchant_id, msgspec.json.encode(opened), now))
         await draft.changes.write(connection)
@@ -158,7 +162,9 @@ async def _answered_before(context: Context, report: FailureReport, call: Call |
         return None
     async with context.database.connection() as connection:
         body = await recall(connection, report.merchant_id, call)
-    return None if body is None else msgspec.json.decode(body, type=Opened)
+    if body is None:
+        return None
+    return msgspec.structs.replace(msgspec.json.decode(body, type=Opened), replayed=True)
 
 
 async def _exists(context: Context, report: FailureReport) -> PaymentExists:
@@ -174,12 +180,16 @@ def _check(context: Context, report: FailureReport, now: datetime) -> None:
     for name in {report.gateway, *(c.gateway for c in report.credentials)}:
         if context.gateway_merchants.get(name) != report.merchant_id:
             raise UnknownGateway(name)
+    if not 1 <= report.amount_minor <= MAX_AMOUNT_MINOR:
+        raise InconsistentReport("amount_minor", f"must lie between 1 and {MAX_AMOUNT_MINOR}")
     if not report.attempts:
         raise InconsistentReport("attempts", "at least the failed attempt must be reported")
+    if len({(c.gateway, c.token) for c in report.credentials}) < len(report.credentials):
+        raise InconsistentReport("credentials", "the same token is reported twice")
     tokens = {credential.token for credential in report.credentials}
     for index, attempt in enumerate(report.attempts):
-        if attempt.at > now:
-            raise InconsistentReport(f"attempts[{index}].at", "lies in the future")
+        if attempt.at.tzinfo is None or attempt.at > now:
+            raise InconsistentReport(f"attempts[{index}].at", "lies in the future, or has no time zone")
         if attempt.token is not None and attempt.token not in tokens:
             raise InconsistentReport(f"attempts[{index}].token", "is none of the reported credentials")
 

@@ -106,7 +106,9 @@ async def _settle(context: Context, recorder: Recorder, search: Search, ref: Job
         return
     work = await _wait_or_resend(context, gateway, search, ref, found)
     if work is not None:
-        await send(context, recorder, work)
+        # where no look-up can tell, a "not sent" speaks of this send only: the earlier one may still have arrived
+        sure = gateway is not None and gateway.capabilities.finds_charges
+        await send(context, recorder, work, not_sent_is_sure=sure)
 
 
 async def _find(

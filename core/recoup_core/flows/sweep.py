@@ -59,11 +59,14 @@ async def _plan_planless(context: Context, now: datetime) -> None:
     async with context.database.connection() as connection:
         payment_ids = await planless_cases(connection, now - ORPHAN_AGE, SWEEP_ROWS)
     for payment_id in payment_ids:
-        async with locked_cases(context, [payment_id]) as locked:
-            draft = locked.draft(payment_id, SYSTEM, None)
-            if draft is not None:
-                log.warning("planless_case", case_id=str(draft.file.case.id))
-                plan_next(draft, locked.policy(draft))
+        try:
+            async with locked_cases(context, [payment_id]) as locked:
+                draft = locked.draft(payment_id, SYSTEM, None)
+                if draft is not None:
+                    log.warning("planless_case", case_id=str(draft.file.case.id))
+                    plan_next(draft, locked.policy(draft))
+        except Exception as failure:  # one broken case must not keep the sweep from the others
+            log.error("planless_case_not_planned", payment_id=str(payment_id), error=repr(failure))
 
 
 async def _park_stuck(context: Context, jobs: JobQueue, now: datetime) -> None:

@@ -184,7 +184,10 @@ def _settle_time(
             return DoesNotApply(reason="blocked_by_limits"), said
         if allowed_at <= planned.at:
             return planned, said
-        planned = earliest(allowed_at, spec, context)
+        pushed = earliest(allowed_at, spec, context)
+        if isinstance(pushed, Planned):
+            pushed = Planned(at=pushed.at, because=(*planned.because, "pushed later by network limits", *pushed.because))
+        planned = pushed
     return DoesNotApply(reason="no_time_within_limits"), said
 
 

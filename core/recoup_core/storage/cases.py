@@ -17,7 +17,8 @@ from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.payment import Credential
 
 ACCOUNT_HISTORY: Final = timedelta(days=200)
-"""How far back attempts on an account are read: beyond the longest window of any limit (Nacha, 180 days)."""
+"""How far back attempts on an account are read: beyond the longest window of any limit (Nacha, 180 days).
+What an issuer called final is read however old it is: it blocks the account for good."""
 
 ACCOUNT_HISTORY_ROWS: Final = 1_000
 """The newest attempts of a customer's accounts that are read; no account comes near it inside the limits."""
@@ -34,7 +35,8 @@ _LOCK_ACCOUNTS: Final = """
 _ATTEMPTS: Final = f"""
     SELECT coalesce(json_agg(row_to_json(h) ORDER BY h.submitted_at), '[]') FROM (
         SELECT h.* FROM attempt h
-        WHERE h.merchant_id = {{merchant}} AND h.account_key = ANY ({{keys}}) AND h.submitted_at > $2 {{but}}
+        WHERE h.merchant_id = {{merchant}} AND h.account_key = ANY ({{keys}})
+          AND (h.submitted_at > $2 OR h.decline ->> 'retryable' = 'no') {{but}}
         ORDER BY h.submitted_at DESC LIMIT {ACCOUNT_HISTORY_ROWS}) h"""
 
 _KEYS: Final = (

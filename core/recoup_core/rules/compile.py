@@ -1,0 +1,199 @@
+"""From a policy to something that decides: the engine where it can be had, held to the plain evaluator before use.
+
+The publish gate evaluates the examples and, around each of them, the boundary values of every comparison (one below,
+at, one above, missing) both ways; one difference refuses the policy. In use, whatever the engine can't answer the
+plain evaluator answers, and `fallbacks` counts it.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import islice
+from threading import Lock
+from typing import Any, Final
+
+from recoup_core.domain.errors import DomainError
+from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
+from recoup_core.rules.closures import Closure, closure
+from recoup_core.rules.conditions import Comparison, comparisons
+from recoup_core.rules.encoding import Encoder
+from recoup_core.rules.engine import EngineError, Importer, Ruleset, engine_unavailable_reason, import_engine
+from recoup_core.rules.errors import PolicyInvalid, Problem
+from recoup_core.rules.facts import FACTS, Fact, FactKind, RetryFacts, with_fact
+from recoup_core.rules.lowering import lower, shards
+from recoup_core.rules.schema import Policy, Rule
+from recoup_core.rules.trace import RuleTrace, trace_rules
+
+__all__ = ["CompiledPolicy", "EngineChoice", "EngineUnavailable", "compile_policy", "engine_unavailable_reason"]
+
+MAX_GATE_FACTS: Final = 20_000
+"""Evaluations of the publish gate; at most about half a second."""
+
+_OTHER_CURRENCIES: Final = ("EUR", "JPY", "KWD")
+
+
+class EngineChoice(StrEnum):
+    """Which evaluator answers."""
+
+    BEST = "best"
+    """durable_rules where it can be had, else the plain evaluator."""
+    DURABLE_RULES = "durable_rules"
+    """durable_rules, or refuse to start."""
+    CLOSURES = "closures"
+    """The plain evaluator."""
+
+
+class EngineUnavailable(DomainError):
+    """durable_rules was demanded and can't be had."""
+
+    code = "engine_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CompiledPolicy:
+    """One policy version, ready to decide; safe to use from several threads."""
+
+    def __init__(self, policy: Policy, engine: "_Engine | None", *, reason: str | None = None) -> None:
+        self.policy = policy
+        self.digest = policy.digest
+        self.engine_reason = reason
+        """Why the plain evaluator serves, None while the engine does."""
+        self.fallbacks = 0
+        """How often the plain evaluator had to answer in the engine's place."""
+        self._engine = engine
+        self._rules: tuple[tuple[Rule, Closure | None], ...] = tuple(
+            (rule, None if rule.when is None else closure(rule.when)) for rule in policy.rules
+        )
+        self._count = Lock()
+
+    @property
+    def engine_name(self) -> str:
+        """Say which evaluator answers: `durable_rules` or `closures`."""
+        chosen = EngineChoice.CLOSURES if self._engine is None else EngineChoice.DURABLE_RULES
+        return chosen.value
+
+    def verdict(self, facts: RetryFacts) -> Rule:
+        """Return the first rule whose condition is true; the last has none, so there is one."""
+        if self._engine is not None:
+            try:
+                return self._rules[self._engine.first(facts)][0]
+            except Exception:  # whatever it was, the plain evaluator gives the same answer
+                with self._count:
+                    self.fallbacks += 1
+        return self._rules[self._plain(facts)][0]
+
+    def trace(self, facts: RetryFacts) -> tuple[RuleTrace, ...]:
+        """Return each rule up to and including the one that fires, with every comparison's outcome."""
+        return trace_rules(self._rules, facts)
+
+    def close(self) -> None:
+        """Give the engine's memory back; later verdicts come from the plain evaluator."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _plain(self, facts: RetryFacts) -> int:
+        return next(index for index, (_, test) in enumerate(self._rules) if test is None or test(facts) is True)
+
+    def disagreement(self) -> str | None:
+        """Run the publish gate; return what differs between the two evaluators, or None. Lets engine errors out."""
+        if self._engine is None:
+            return None
+        for facts in islice(_boundary_facts(self.policy), MAX_GATE_FACTS):
+            engine, plain = self._rules[self._engine.first(facts)][0], self._rules[self._plain(facts)][0]
+            if engine is not plain:
+                return f"the engine fires {engine.name!r} where {plain.name!r} is right"
+        return None
+
+
+class _Engine:
+    """A policy's rulesets, asked in order: the first shard with a match decides."""
+
+    def __init__(self, policy: Policy, importer: Importer) -> None:
+        module = importer()
+        lowered = lower(rule.when for rule in policy.rules)
+        self._encoder = Encoder(lowered)
+        self._shards: list[tuple[int, Ruleset]] = []
+        offset = 0
+        for run in shards(lowered.rules):
+            self._shards.append((offset, Ruleset(module, run)))
+            offset += len(run)
+
+    def first(self, facts: RetryFacts) -> int:
+        body = self._encoder.body(facts)
+        for offset, ruleset in self._shards:
+            index = ruleset.first(body)
+            if index is not None:
+                return offset + index
+        raise EngineError("no rule fired, not even the last")
+
+    def close(self) -> None:
+        for _, ruleset in self._shards:
+            ruleset.close()
+
+
+def compile_policy(
+    policy: Policy, *, engine: EngineChoice = EngineChoice.BEST, importer: Importer = import_engine
+) -> CompiledPolicy:
+    """Compile a policy and run the publish gate.
+
+    Raises `PolicyInvalid` when the two evaluators disagree anywhere, and `EngineUnavailable` when durable_rules is
+    demanded but can't serve. `importer` brings the C module.
+    """
+    if engine is EngineChoice.CLOSURES:
+        return CompiledPolicy(policy, None, reason="closures were chosen")
+    try:
+        compiled = CompiledPolicy(policy, _Engine(policy, importer))
+        difference = compiled.disagreement()
+    except Exception as error:  # a missing C module, or one that fails on this policy
+        reason = f"durable_rules can't serve: {type(error).__name__}: {error}"
+        if engine is EngineChoice.DURABLE_RULES:
+            raise EngineUnavailable(reason) from error
+        return CompiledPolicy(policy, None, reason=reason)
+    if difference is None:
+        return compiled
+    compiled.close()
+    raise PolicyInvalid([Problem(file=policy.source, line=1, column=1, code="engine_disagrees", message=difference)])
+
+
+def _boundary_facts(policy: Policy) -> Iterator[RetryFacts]:
+    """Yield the baseline and the examples, each also with every boundary value of every comparison put in."""
+    bases = [policy.baseline, *(example.facts(policy.baseline) for example in policy.examples)]
+    yield from bases
+    leaves = [leaf for rule in policy.rules if rule.when is not None for leaf in comparisons(rule.when)]
+    values = dict.fromkeys((leaf.fact, value) for leaf in leaves for value in _boundaries(leaf))
+    for name, value in values:
+        for base in bases:
+            yield with_fact(base, name, value)
+
+
+def _boundaries(leaf: Comparison) -> Iterator[Any]:
+    fact = FACTS[leaf.fact]
+    if fact.optional:
+        yield None
+    if fact.kind is FactKind.MONEY:
+        listed = dict(leaf.money)
+        yield from (Money(100, other) for other in _OTHER_CURRENCIES if other not in listed)
+        for currency, bounds in leaf.money:
+            yield from (Money(number, currency) for bound in bounds for number in _around(bound, 0, MAX_AMOUNT_MINOR))
+        return
+    yield from _samples(fact)
+    for value in leaf.values:
+        if fact.kind is FactKind.INT:
+            yield from _around(int(value), fact.low, fact.high)
+        else:
+            yield value
+
+
+def _samples(fact: Fact) -> tuple[Any, ...]:
+    """Return values that are most likely in no list of the policy."""
+    if fact.kind is FactKind.BOOL:
+        return True, False
+    if fact.kind is FactKind.INT:
+        return (fact.low,)
+    return (*fact.choices[-1:], "something else")
+
+
+def _around(bound: int, low: int, high: int) -> Iterator[int]:
+    return (number for number in (bound - 1, bound, bound + 1) if low <= number <= high)

@@ -1,0 +1,116 @@
+"""Examples: facts and the rule that must fire for them. They are a policy's tests and run whenever it is read."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from recoup_core.domain.money import Money
+from recoup_core.rules.condition_reader import ConditionReader
+from recoup_core.rules.errors import shown, suggest
+from recoup_core.rules.facts import FACTS, GROUPS, Fact, FactKind, RetryFacts, with_fact
+from recoup_core.rules.yamltext import Broken, Map, Node, as_bool, as_map, as_text
+
+MAX_EXAMPLES: Final = 4_000
+_GIVABLE: Final = tuple(name for name in FACTS if name != "currency")
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """What is given, and the name of the rule expected to fire."""
+
+    given: Mapping[str, Any]
+    """Facts that differ from the baseline, by dotted name; None makes one missing."""
+    expect: str
+    line: int
+    column: int
+
+    def facts(self, baseline: RetryFacts) -> RetryFacts:
+        """Return the baseline with what is given; `retries` follows `attempt` unless given."""
+        facts = baseline
+        for name, value in self.given.items():
+            facts = with_fact(facts, name, value)
+        if "attempt" in self.given and "retries" not in self.given:
+            facts = with_fact(facts, "retries", facts.attempt - 1)
+        return facts
+
+
+def read_example(node: Node, reader: ConditionReader) -> Example | None:
+    """Read one example; whether its rule exists and fires is checked by the caller."""
+    mapping = as_map(node, "an example", reader.report)
+    if mapping is None:
+        return None
+    for key, _ in mapping.entries:
+        if key.text not in ("given", "expect"):
+            hint = suggest(key.text, ("given", "expect"))
+            reader.report.add(key, "unknown_key", f"an example has no key {shown(key.text)}", hint)
+    expect = _required(mapping, "expect", reader)
+    given = _required(mapping, "given", reader)
+    name = None if expect is None else as_text(expect, "`expect`", reader.report)
+    facts = None if given is None else _given(given, reader)
+    if name is None or facts is None:
+        return None
+    return Example(given=facts, expect=name, line=node.line, column=node.column)
+
+
+def _required(mapping: Map, key: str, reader: ConditionReader) -> Node | None:
+    node = mapping.get(key)
+    if node is None:
+        reader.report.add(mapping, "missing_key", f"an example needs `{key}`")
+    return node
+
+
+def _given(node: Node, reader: ConditionReader) -> dict[str, Any] | None:
+    mapping = as_map(node, "`given`", reader.report)
+    if mapping is None:
+        return None
+    given: dict[str, Any] = {}
+    good = True
+    for key, value in mapping.entries:
+        inner = as_map(value, f"`{key.text}`", reader.report) if key.text in GROUPS else None
+        entries = [(f"{key.text}.{name.text}", name, one) for name, one in inner.entries] if inner else []
+        if key.text not in GROUPS:
+            entries = [(key.text, key, value)]
+        for name, place, one in entries:
+            if name not in _GIVABLE:
+                hint = "give `amount: {EUR: 15.00}`" if name == "currency" else suggest(name, _GIVABLE)
+                reader.report.add(place, "unknown_fact", f"{shown(name)} can't be given", hint)
+                good = False
+                continue
+            if name in given:
+                reader.report.add(place, "duplicate_key", f"{shown(name)} is given twice")
+            read, given[name] = _value(FACTS[name], one, reader)
+            good = good and read
+    return given if good else None
+
+
+def _value(fact: Fact, node: Node, reader: ConditionReader) -> tuple[bool, Any]:
+    """Return whether the value could be read, and the value; `{missing: true}` reads as None."""
+    if isinstance(node, Broken):
+        return False, None
+    if fact.kind is FactKind.MONEY:
+        money = _money(node, reader)
+        return money is not None, money
+    if isinstance(node, Map):
+        return _is_missing(fact, node, reader), None
+    value = reader.value(fact, node)
+    return value is not None, value
+
+
+def _is_missing(fact: Fact, node: Map, reader: ConditionReader) -> bool:
+    missing = node.get("missing") if len(node.entries) == 1 else None
+    if missing is None or not fact.optional:
+        what = "a value or {missing: true}" if fact.optional else "a value"
+        reader.report.add(node, "wrong_type", f"an example gives `{fact.name}` {what}, not conditions")
+        return False
+    return bool(as_bool(missing, "`missing`", reader.report))
+
+
+def _money(node: Node, reader: ConditionReader) -> Money | None:
+    if not isinstance(node, Map) or len(node.entries) != 1:
+        reader.report.add(node, "wrong_type", "an example gives `amount` in one currency: {EUR: 15.00}")
+        return None
+    currency, value = node.entries[0]
+    if not reader.currency(currency):
+        return None
+    minor = reader.amount(currency.text, value)
+    return None if minor is None else Money(minor, currency.text)

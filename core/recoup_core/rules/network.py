@@ -1,0 +1,215 @@
+"""What the engine is given: expressions without `not`, and the counts that must hold before it may see them.
+
+Outside these bounds durable_rules 2.0.28 hangs, crashes or answers wrongly; they are measured limits with a margin
+(core/adr/0001-rules-engine.md).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+MAX_RULES_PER_SHARD: Final = 500
+MAX_CONDITIONS_PER_PARENT: Final = 500
+"""513 different conditions under one parent never finish compiling, with the GIL held."""
+MAX_MATCHING_PER_PARENT: Final = 60
+"""Over 64 conditions of one parent matching one fact: error 303, and the fact can leak into the next evaluation."""
+MAX_IDENTICAL_CHAINS: Final = 250
+"""At 256 an unrelated rule fires."""
+MAX_GROUPS_PER_PARENT: Final = 100
+"""`$or` and `$nex` under one parent; 129 are refused."""
+MAX_GROUPS_PER_RULE: Final = 12
+"""`$or` in one rule; 15 are refused."""
+MAX_FIRINGS: Final = 32
+"""How often one rule may be pending at once: every true branch of every `$or` multiplies."""
+MAX_PLAIN: Final = 24
+"""Comparisons in a row outside `$or`."""
+MAX_EXPRESSION_DEPTH: Final = 4
+"""Nesting that was fuzzed without a mismatch."""
+
+ANCHOR: Final = "e"
+"""A property every fact carries, so that no rule is made of negative conditions only."""
+
+
+class Atom(msgspec.Struct, frozen=True):
+    """One property against one constant: eq, neq, lt, lte, gt, gte, ex (present) or nex (absent)."""
+
+    name: str
+    op: str
+    value: str | int | bool = 1
+
+
+class And(msgspec.Struct, frozen=True):
+    """All parts."""
+
+    parts: tuple["Expr", ...]
+
+
+class Or(msgspec.Struct, frozen=True):
+    """At least one part; `exclusive` when never two at once."""
+
+    parts: tuple["Expr", ...]
+    exclusive: bool
+
+
+Expr = Atom | And | Or
+Conjuncts = tuple[Expr, ...]
+"""A rule's condition: all of these."""
+
+
+class EngineBounds(Exception):
+    """These rules lie outside what the engine can be trusted with."""
+
+
+def atoms(expr: Expr) -> Iterator[Atom]:
+    """Yield every atom of an expression."""
+    if isinstance(expr, Atom):
+        yield expr
+    else:
+        for part in expr.parts:
+            yield from atoms(part)
+
+
+def groups(expr: Expr) -> int:
+    """Count the `$or`s."""
+    if isinstance(expr, Atom):
+        return 0
+    return isinstance(expr, Or) + sum(groups(part) for part in expr.parts)
+
+
+def firings(expr: Expr) -> int:
+    """Return how often the expression can be true at once, as the engine counts."""
+    if isinstance(expr, Atom):
+        return 1
+    counts = [firings(part) for part in expr.parts]
+    if isinstance(expr, And):
+        product = 1
+        for count in counts:
+            product *= count
+        return product
+    return max(counts) if expr.exclusive else sum(counts)
+
+
+def depth(expr: Expr) -> int:
+    """Return how deeply the expression nests."""
+    return 0 if isinstance(expr, Atom) else 1 + max(depth(part) for part in expr.parts)
+
+
+def holds(expr: Expr, fact: Mapping[str, Any]) -> bool:
+    """Evaluate an expression over a fact as the engine would: absent properties satisfy only `nex`."""
+    if isinstance(expr, Atom):
+        return _atom(expr, fact.get(expr.name))
+    if isinstance(expr, And):
+        return all(holds(part, fact) for part in expr.parts)
+    return any(holds(part, fact) for part in expr.parts)
+
+
+def _atom(atom: Atom, actual: Any) -> bool:
+    if actual is None or atom.op == "nex":
+        return actual is None and atom.op == "nex"
+    match atom.op:
+        case "ex":
+            return True
+        case "eq":
+            return bool(actual == atom.value)
+        case "neq":
+            return bool(actual != atom.value)
+        case "lt":
+            return bool(actual < atom.value)
+        case "lte":
+            return bool(actual <= atom.value)
+        case "gt":
+            return bool(actual > atom.value)
+        case _:
+            return bool(actual >= atom.value)
+
+
+def to_json(expr: Expr) -> dict[str, Any]:
+    """Return the expression in the engine's own notation."""
+    if isinstance(expr, Atom):
+        plain = {expr.name: expr.value}
+        return plain if expr.op == "eq" else {f"${expr.op}": plain}
+    return {"$and" if isinstance(expr, And) else "$or": [to_json(part) for part in expr.parts]}
+
+
+class _Parent:
+    """What hangs under one node of the engine's condition tree."""
+
+    def __init__(self) -> None:
+        self.conditions: set[Atom] = set()
+        self.equal: set[str] = set()
+        self.others: set[Atom] = set()
+        self.groups = 0
+
+    def excess(self, inner: Sequence[Atom], more_groups: int) -> str | None:
+        """Say which bound would break, counting cautiously; None when none does."""
+        conditions = self.conditions.union(inner)
+        equal = self.equal.union(atom.name for atom in inner if atom.op == "eq")
+        others = self.others.union(atom for atom in inner if atom.op != "eq")
+        if len(conditions) > MAX_CONDITIONS_PER_PARENT:
+            return f"more than {MAX_CONDITIONS_PER_PARENT} conditions under one parent"
+        if len(equal) + len(others) > MAX_MATCHING_PER_PARENT:
+            return f"more than {MAX_MATCHING_PER_PARENT} conditions of one parent can match together"
+        if self.groups + more_groups > MAX_GROUPS_PER_PARENT:
+            return f"more than {MAX_GROUPS_PER_PARENT} alternatives under one parent"
+        return None
+
+    def add(self, inner: Sequence[Atom], more_groups: int) -> None:
+        self.conditions.update(inner)
+        self.equal.update(atom.name for atom in inner if atom.op == "eq")
+        self.others.update(atom for atom in inner if atom.op != "eq")
+        self.groups += more_groups
+
+
+class Bounds:
+    """Counts rules as they are added to one ruleset and refuses the one that would break a bound."""
+
+    def __init__(self) -> None:
+        self._parents: dict[tuple[Atom, ...], _Parent] = {}
+        self._chains: Counter[Conjuncts] = Counter()
+        self._rules = 0
+
+    def add(self, rule: Conjuncts) -> None:
+        """Count a rule; raises `EngineBounds`, then nothing has changed."""
+        if self._rules >= MAX_RULES_PER_SHARD:
+            raise EngineBounds(f"more than {MAX_RULES_PER_SHARD} rules")
+        if self._chains[rule] >= MAX_IDENTICAL_CHAINS:
+            raise EngineBounds(f"more than {MAX_IDENTICAL_CHAINS} rules with the same condition")
+        check_rule(rule)
+        loads = _loads(rule)
+        for prefix, inner, more in loads:
+            excess = self._parents.get(prefix, _Parent()).excess(inner, more)
+            if excess:
+                raise EngineBounds(excess)
+        for prefix, inner, more in loads:
+            self._parents.setdefault(prefix, _Parent()).add(inner, more)
+        self._chains[rule] += 1
+        self._rules += 1
+
+
+def check_rule(rule: Conjuncts) -> None:
+    """Raise `EngineBounds` when one rule alone is more than the engine can be trusted with."""
+    plain = [part for part in rule if isinstance(part, Atom)]
+    whole = And(rule)
+    checks = (
+        (not plain or all(atom.op in ("neq", "nex") for atom in plain), "a rule without a positive condition"),
+        (any(isinstance(part, And) for part in rule), "a nested $and at the top of a rule"),
+        (len(plain) > MAX_PLAIN, f"more than {MAX_PLAIN} comparisons in a row"),
+        (groups(whole) > MAX_GROUPS_PER_RULE, f"more than {MAX_GROUPS_PER_RULE} alternatives in one rule"),
+        (firings(whole) > MAX_FIRINGS, f"one fact can satisfy a rule in more than {MAX_FIRINGS} ways"),
+        (depth(whole) > MAX_EXPRESSION_DEPTH, f"nested deeper than {MAX_EXPRESSION_DEPTH}"),
+        (sum(len(list(atoms(part))) for part in rule if part not in plain) > MAX_MATCHING_PER_PARENT, "too many atoms"),
+    )
+    for broken, message in checks:
+        if broken:
+            raise EngineBounds(message)
+
+
+def _loads(rule: Conjuncts) -> list[tuple[tuple[Atom, ...], list[Atom], int]]:
+    """Return what the rule adds under each parent: (path of plain atoms, atoms there, `$or`s and `$nex`s there)."""
+    plain = tuple(part for part in rule if isinstance(part, Atom))
+    found = [(plain[:index], [atom], int(atom.op == "nex")) for index, atom in enumerate(plain)]
+    inner = [atom for part in rule if not isinstance(part, Atom) for atom in atoms(part)]
+    alternatives = sum(groups(part) for part in rule) + sum(atom.op == "nex" for atom in inner)
+    return [*found, (plain, inner, alternatives)]

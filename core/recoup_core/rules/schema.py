@@ -1,0 +1,281 @@
+"""A policy file as a typed model: text in, `Policy` out, or every mistake of the file at once."""
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from recoup_core.rules.actions import Action, ActionReader, Day, RetrySpec, StopReason, StopSpec
+from recoup_core.rules.applies import AppliesTo, read_applies_to
+from recoup_core.rules.closures import closure
+from recoup_core.rules.condition_reader import WORDS, ConditionReader
+from recoup_core.rules.conditions import Condition
+from recoup_core.rules.errors import PolicyInvalid, Report, shown, suggest
+from recoup_core.rules.examples import MAX_EXAMPLES, Example, read_example
+from recoup_core.rules.facts import BASELINE, FACTS, GROUPS, RetryFacts
+from recoup_core.rules.yamltext import Map, Node, as_list, as_map, as_text, read_tree
+
+__all__ = [
+    "Action",
+    "AppliesTo",
+    "Condition",
+    "Day",
+    "Example",
+    "Policy",
+    "RetrySpec",
+    "Rule",
+    "StopReason",
+    "StopSpec",
+    "parse_policy",
+]
+
+KIND: Final = "retry"
+MAX_RULES: Final = 2_000
+MAX_DEFINES: Final = 200
+MAX_NOTE: Final = 2_000
+"""Characters of a version note."""
+
+_REQUIRED: Final = ("kind", "name", "applies_to", "rules", "examples")
+_KEYS: Final = ("kind", "name", "note", "applies_to", "define", "rules", "examples")
+_RULE_KEYS: Final = ("name", "when", "retry", "stop", "otherwise")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
+_RULE_NAME: Final = re.compile(r"\w[\w ,.;:'’()/&%+-]{0,79}")
+_DEFINE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule; the first whose condition is true decides."""
+
+    name: str
+    line: int
+    when: Condition | None = None
+    """None only for the last rule, which always fires."""
+    action: Action
+    otherwise: Action | None = None
+    """What counts when a retry does not apply (waits used up, window closed, no backup); None: stop, exhausted."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """One immutable version of a policy, named by the digest of its exact text."""
+
+    kind: str
+    name: str
+    note: str = ""
+    digest: str
+    """SHA-256 of the text's UTF-8 bytes, in hex."""
+    text: str
+    source: str
+    """Where the text came from, for messages."""
+    applies_to: AppliesTo
+    define: Mapping[str, Condition]
+    rules: tuple[Rule, ...]
+    examples: tuple[Example, ...]
+
+    @property
+    def baseline(self) -> RetryFacts:
+        """The facts that examples start from."""
+        return self.applies_to.baseline(BASELINE)
+
+
+def digest_of(text: str) -> str:
+    """Return the digest that names a policy version."""
+    return sha256(text.encode()).hexdigest()
+
+
+def parse_policy(text: str, *, source: str) -> Policy:
+    """Read a policy file; `source` names it in messages. Raises `PolicyInvalid` with every problem found."""
+    report = Report(source)
+    tree = read_tree(text, report)
+    root = None if tree is None else as_map(tree, "a policy", report)
+    policy = None if root is None else _PolicyReader(report).policy(root, text, source)
+    if policy is not None and not report.problems:
+        _check_examples(policy, report)
+    if policy is None or report.problems:
+        raise PolicyInvalid(report.problems)
+    return policy
+
+
+class _At(msgspec.Struct, frozen=True):
+    line: int
+    column: int
+
+
+class _PolicyReader:
+    """Reads the parts of one file; goes on after a mistake, so that all are found."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.conditions = ConditionReader(report)
+        self.actions = ActionReader(report)
+
+    def policy(self, root: Map, text: str, source: str) -> Policy | None:
+        self._keys(root, "a policy", _KEYS, _REQUIRED)
+        name = self._name(root.get("name"))
+        note = self._note(root.get("note"))
+        kind = self._kind(root.get("kind"))
+        scope = root.get("applies_to")
+        applies_to = None if scope is None else read_applies_to(scope, self.conditions)
+        self._define(root.get("define"))
+        rules = self._rules(root.get("rules"))
+        examples = self._examples(root.get("examples"), rules)
+        if kind is None or name is None or note is None or applies_to is None:
+            return None
+        return Policy(
+            kind=kind,
+            name=name,
+            note=note,
+            digest=digest_of(text),
+            text=text,
+            source=source,
+            applies_to=applies_to,
+            define=self.conditions.defined,
+            rules=rules,
+            examples=examples,
+        )
+
+    def _keys(self, mapping: Map, what: str, known: tuple[str, ...], required: tuple[str, ...]) -> None:
+        for key, _ in mapping.entries:
+            if key.text not in known:
+                hint = suggest(key.text, known)
+                self.report.add(key, "unknown_key", f"{what} has no key {shown(key.text)}", hint)
+        for name in required:
+            if mapping.get(name) is None:
+                self.report.add(mapping, "missing_key", f"{what} needs `{name}`")
+
+    def _kind(self, node: Node | None) -> str | None:
+        kind = None if node is None else as_text(node, "`kind`", self.report)
+        if kind is not None and kind != KIND:
+            self.report.add(node, "unknown_value", f"`kind` is never {shown(kind)}", suggest(kind, (KIND,)))
+            return None
+        return kind
+
+    def _name(self, node: Node | None) -> str | None:
+        name = None if node is None else as_text(node, "`name`", self.report)
+        if name is not None and not _NAME.fullmatch(name):
+            hint = "lower-case letters, digits and hyphens, at most 60"
+            self.report.add(node, "bad_name", f"{shown(name)} can't be a policy's name", hint)
+        return name
+
+    def _note(self, node: Node | None) -> str | None:
+        note = "" if node is None else as_text(node, "`note`", self.report)
+        if note is not None and len(note) > MAX_NOTE:
+            self.report.add(node, "too_many", f"`note` is longer than {MAX_NOTE} characters")
+        return note
+
+    def _define(self, node: Node | None) -> None:
+        mapping = None if node is None else as_map(node, "`define`", self.report)
+        if mapping is None:
+            return
+        if len(mapping.entries) > MAX_DEFINES:
+            self.report.add(node, "too_many", f"`define` has more than {MAX_DEFINES} conditions")
+            return
+        self.conditions.later.update(key.text for key, _ in mapping.entries)
+        for key, value in mapping.entries:
+            name = key.text
+            if name in FACTS or name in GROUPS or name in WORDS or not _DEFINE_NAME.fullmatch(name):
+                hint = "lower-case letters, digits and _, at most 40, and no fact's name"
+                self.report.add(key, "bad_name", f"{shown(name)} can't name a condition", hint)
+                continue
+            condition = self.conditions.whole(value)
+            self.conditions.later.discard(name)
+            if condition is None:
+                self.conditions.failed.add(name)
+            else:
+                self.conditions.defined[name] = condition
+
+    def _rules(self, node: Node | None) -> tuple[Rule, ...]:
+        items = None if node is None else as_list(node, "`rules`", self.report, most=MAX_RULES)
+        rules: list[Rule] = []
+        seen: dict[str, int] = {}
+        for index, item in enumerate(items or ()):
+            mapping = as_map(item, "a rule", self.report)
+            if mapping is None:
+                continue
+            name = self._rule_name(mapping, seen)
+            self.report.rule = name
+            rule = self._rule(mapping, name, last=index == len(items or ()) - 1)
+            self.report.rule = None
+            rules.append(rule)
+        return tuple(rules)
+
+    def _rule_name(self, mapping: Map, seen: dict[str, int]) -> str:
+        node = mapping.get("name")
+        name = None if node is None else as_text(node, "a rule's name", self.report)
+        if node is None or name is None:
+            return ""
+        if not _RULE_NAME.fullmatch(name):
+            hint = "up to 80 letters, digits, blanks and ,.;:'()/&%+-"
+            self.report.add(node, "bad_name", f"{shown(name)} can't be a rule's name", hint)
+        if name in seen:
+            self.report.add(node, "duplicate_rule", f"a rule named {shown(name)} is already on line {seen[name]}")
+        seen.setdefault(name, node.line)
+        return name
+
+    def _rule(self, mapping: Map, name: str, *, last: bool) -> Rule:
+        """Read a rule; what can't be read is reported, and a stand-in keeps the rest readable."""
+        self._keys(mapping, "a rule", _RULE_KEYS, ("name",))
+        when = mapping.get("when")
+        condition = None if when is None else self.conditions.whole(when)
+        if last and when is not None:
+            self.report.add(when, "last_rule", "the last rule must have no `when`, so that one always fires")
+        if not last and when is None:
+            self.report.add(mapping, "missing_key", "only the last rule may do without `when`; those below never fire")
+        action = self._action(mapping, "a rule")
+        otherwise = self._otherwise(mapping.get("otherwise"), mapping)
+        fallback = StopSpec(reason=StopReason.EXHAUSTED)
+        return Rule(name=name, line=mapping.line, when=condition, action=action or fallback, otherwise=otherwise)
+
+    def _action(self, mapping: Map, what: str) -> Action | None:
+        retry, stop = mapping.get("retry"), mapping.get("stop")
+        if retry is not None and stop is not None:
+            self.report.add(mapping, "two_actions", f"{what} has either `retry` or `stop`, not both")
+        elif retry is not None:
+            return self.actions.retry(retry)
+        elif stop is not None:
+            return self.actions.stop(stop)
+        else:
+            self.report.add(mapping, "missing_key", f"{what} needs `retry` or `stop`")
+        return None
+
+    def _otherwise(self, node: Node | None, rule: Map) -> Action | None:
+        mapping = None if node is None else as_map(node, "`otherwise`", self.report)
+        if mapping is None:
+            return None
+        if rule.get("stop") is not None:
+            self.report.add(node, "no_effect", "`otherwise` has no effect beside `stop`")
+        self._keys(mapping, "`otherwise`", ("retry", "stop"), ())
+        return self._action(mapping, "`otherwise`")
+
+    def _examples(self, node: Node | None, rules: tuple[Rule, ...]) -> tuple[Example, ...]:
+        items = None if node is None else as_list(node, "`examples`", self.report, most=MAX_EXAMPLES)
+        if items is None:
+            return ()
+        read = [read_example(item, self.conditions) for item in items]
+        examples = tuple(example for example in read if example is not None)
+        names = tuple(rule.name for rule in rules)
+        for example in examples:
+            if example.expect not in names:
+                hint = suggest(example.expect, names)
+                self.report.add(example, "unknown_rule", f"no rule is named {shown(example.expect)}", hint)
+        expected = {example.expect for example in examples}
+        known = len(examples) == len(items) and expected <= set(names)  # else a slip of the pen would count twice
+        for rule in rules:
+            if rule.name and rule.name not in expected and known:
+                self.report.add(_At(rule.line, 1), "no_example", f"no example expects the rule {shown(rule.name)}")
+        return examples
+
+
+def _check_examples(policy: Policy, report: Report) -> None:
+    """Run every example through the plain evaluator."""
+    tests = [(rule.name, closure(rule.when) if rule.when is not None else None) for rule in policy.rules]
+    baseline = policy.baseline
+    for example in policy.examples:
+        facts = example.facts(baseline)
+        if not policy.applies_to.covers(facts):
+            report.add(example, "example_outside", "the example's facts are outside the policy's `applies_to`")
+            continue
+        fired = next(name for name, test in tests if test is None or test(facts) is True)
+        if fired != example.expect:
+            report.add(example, "example_failed", f"expected {shown(example.expect)}, but {shown(fired)} fires")
