@@ -186,7 +186,8 @@ def _settle_time(
             return planned, said
         pushed = earliest(allowed_at, spec, context)
         if isinstance(pushed, Planned):
-            pushed = Planned(at=pushed.at, because=(*planned.because, "pushed later by network limits", *pushed.because))
+            because = (*planned.because, "pushed later by network limits", *pushed.because)
+            pushed = Planned(at=pushed.at, because=because)
         planned = pushed
     return DoesNotApply(reason="no_time_within_limits"), said
 

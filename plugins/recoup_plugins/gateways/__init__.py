@@ -1,0 +1,1 @@
+"""The built-in gateways: `sandbox` (scripted, for tests and demos) and `stripe`."""

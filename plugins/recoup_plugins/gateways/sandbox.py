@@ -1,0 +1,151 @@
+"""The sandbox gateway: a scripted provider for tests, demos and load. No real money is anywhere near it.
+
+The token says what happens (`sandbox_script`), the bank keeps its own count (`sandbox_bank`).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
+from recoup_core.domain.money import Money
+from recoup_core.domain.payment import Method
+from recoup_core.ports import (
+    CHARGE_TIMEOUT_S,
+    Capabilities,
+    ChargeOutcome,
+    ChargeRequest,
+    Clock,
+    Declined,
+    FoundCharge,
+    GatewayEvent,
+    NotFound,
+    NotSent,
+    Pending,
+    Succeeded,
+    SystemClock,
+)
+from recoup_plugins import GatewaySettings, PluginMisconfigured, RegisterGateway, hookimpl, read_options
+from recoup_plugins.gateways.sandbox_bank import SandboxBank
+from recoup_plugins.gateways.sandbox_rows import BankCharge
+from recoup_plugins.gateways.sandbox_script import BEFORE, BUSY_S, ScriptUnreadable, Step, parse_script
+from recoup_plugins.gateways.sandbox_webhooks import as_decline, read_event, verify
+
+HANG_S: Final = 2 * CHARGE_TIMEOUT_S
+"""A scripted hang outlasts every caller's patience and then raises."""
+
+KEY_LIFETIME: Final = timedelta(days=30)
+
+Answer = TypeVar("Answer")
+
+
+class SandboxFault(Exception):
+    """A scripted fault: the answer is lost, or the sandbox says 500."""
+
+
+class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a `sandbox` gateway."""
+
+    path: str | None = None
+    """The bank's SQLite file; without one the bank is private to this object and forgotten with it."""
+    webhook_secrets: tuple[str, ...] = ()
+    """Without any, every webhook is refused."""
+    durable: bool = False
+    """Wait for the disk on every charge."""
+    clock: Any = None
+    """A `recoup_plugins.Clock`; the demo brings one that runs fast."""
+
+    def __repr__(self) -> str:
+        return f"SandboxOptions(path={self.path!r}, durable={self.durable})"  # without the secrets
+
+
+class SandboxGateway:
+    """One sandbox account."""
+
+    def __init__(self, name: str, options: SandboxOptions) -> None:
+        self.name = name
+        self.capabilities = Capabilities(methods=frozenset(Method), key_lifetime=KEY_LIFETIME, finds_charges=True)
+        self._clock: Clock = options.clock or SystemClock()
+        self._secrets = options.webhook_secrets
+        self._waits_for_disk = options.durable
+        self.bank = SandboxBank(options.path, durable=options.durable, clock=self._clock)
+
+    async def charge(self, request: ChargeRequest) -> ChargeOutcome:
+        """Do what the token's step for this attempt says."""
+        try:
+            steps = parse_script(request.token)
+        except ScriptUnreadable as unreadable:
+            return Declined(decline=_unreadable_token(unreadable))
+        charge, step = await self._ask(lambda: self.bank.send(request, steps))
+        fault = step.fault_of_send(charge.sends)
+        if fault in BEFORE:
+            return _stopped(fault)
+        await _answer_slowly(step, fault)
+        return _outcome(charge)
+
+    async def find_charge(self, request: ChargeRequest) -> FoundCharge:
+        """Look the attempt up in the bank."""
+        charge = await self._ask(lambda: self.bank.find(str(request.attempt_id), request.idempotency_key))
+        return NotFound() if charge is None else _outcome(charge)
+
+    def parse_event(self, headers: Mapping[str, str], body: bytes) -> Sequence[GatewayEvent]:
+        """Verify and translate one webhook of the sandbox."""
+        verify(headers, body, self._secrets, self._clock.now())
+        return [read_event(body)]
+
+    async def health(self) -> None:
+        """Return when the bank's file can be read and written."""
+        await self._ask(self.bank.waiting_deliveries)
+
+    async def _ask(self, call: Callable[[], Answer]) -> Answer:
+        """Ask the bank: on the event loop, since a call takes some 100 µs; in a thread if it waits for the disk."""
+        return await asyncio.to_thread(call) if self._waits_for_disk else call()
+
+
+def _stopped(fault: str | None) -> NotSent:
+    if fault == "unreachable":
+        return NotSent(reason="unreachable")
+    if fault == "busy":
+        return NotSent(reason="busy", retry_after_s=BUSY_S)
+    raise SandboxFault("the connection broke" if fault == "lose_before" else "the sandbox answers 500")
+
+
+async def _answer_slowly(step: Step, fault: str | None) -> None:
+    await asyncio.sleep(HANG_S if fault == "hang" else step.delay_s)
+    if fault in {"hang", "lose"}:
+        raise SandboxFault("the answer was lost")
+
+
+def _outcome(charge: BankCharge) -> Succeeded | Declined | Pending:
+    if charge.state == "pending":
+        return Pending(gateway_ref=charge.charge_id)
+    if charge.decline is not None:
+        return Declined(decline=as_decline(charge.decline), gateway_ref=charge.charge_id)
+    return Succeeded(gateway_ref=charge.charge_id, amount=Money(charge.amount_minor, charge.currency))
+
+
+def _unreadable_token(why: ScriptUnreadable) -> Decline:
+    return Decline(
+        code="invalid_token",
+        source=DeclineSource.STRIPE,
+        category=DeclineCategory.CONFIGURATION,
+        retryable=Retryable.AFTER_CUSTOMER_ACTION,
+        message=str(why)[:200],
+    )
+
+
+def make_sandbox(settings: GatewaySettings) -> SandboxGateway:
+    """Make a sandbox gateway; options as in `SandboxOptions`."""
+    options = read_options(settings, SandboxOptions)
+    if options.clock is not None and not callable(getattr(options.clock, "now", None)):
+        raise PluginMisconfigured(settings.plugin, "clock", "must be a Clock (an object with `now()`)")
+    return SandboxGateway(settings.name, options)
+
+
+@hookimpl
+def register_gateways(register: RegisterGateway) -> None:
+    """Register the kind `sandbox`."""
+    register("sandbox", make_sandbox)

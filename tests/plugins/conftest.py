@@ -1,0 +1,56 @@
+"""Fixtures of the plugins' tests."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.plugins.fake_stripe import FakeStripe
+
+from recoup_core.domain.ids import new_id
+from recoup_plugins import ChargeRequest, Method, Money
+
+
+class Standing:
+    """A clock that moves only when told."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+    def forward(self, **duration: float) -> None:
+        self.at += timedelta(**duration)
+
+
+@pytest.fixture
+def standing_clock() -> Standing:
+    return Standing(datetime(2026, 11, 23, 9, 0, tzinfo=UTC))
+
+
+@pytest.fixture
+def a_request() -> Callable[..., ChargeRequest]:
+    """Build a fresh charge request; say only what matters."""
+
+    def build(token: str = "tok_approve", **changes: Any) -> ChargeRequest:
+        attempt_id = changes.pop("attempt_id", new_id())
+        values: dict[str, Any] = {
+            "idempotency_key": f"key-{attempt_id}",
+            "attempt_id": attempt_id,
+            "payment_reference": f"inv-{attempt_id}",
+            "amount": Money(1999, "EUR"),
+            "method": Method.CARD,
+            "token": token,
+            "first_sent_at": datetime.now(UTC),
+        }
+        return ChargeRequest(**{**values, **changes})
+
+    return build
+
+
+@pytest.fixture
+def fake_stripe() -> Iterator[FakeStripe]:
+    fake = FakeStripe()
+    yield fake
+    fake.stop()
