@@ -37,17 +37,6 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class JobRef(msgspec.Struct, frozen=True):
-    """A claimed job as it travels through the broker: enough to find the row, and to refuse a stale claim."""
-
-    id: int
-    kind: str
-    subject_id: UUID
-    claim: int
-    """The lease generation (how often the job was claimed); a job that has been claimed again ignores older ones."""
-    correlation_id: str | None = None
-
-
 class ChargeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a gateway needs to collect once; the same key always comes with the same request."""
 

@@ -174,9 +174,8 @@ class Metrics:
             buckets=CALL_SECONDS,
             registry=registry,
         )
-        self.attempts = Counter("recoup_attempts", "Attempts that ended", ["gateway", "outcome"], registry=registry)
-        self.decisions = Counter("recoup_decisions", "Decisions made", ["policy", "rule"], registry=registry)
-        self.engine_fallbacks = Counter(
+        self.events = Counter("recoup_events", "Things that happened, by kind", ["kind"], registry=registry)
+        self.engine_fallbacks = Gauge(
             "recoup_engine_fallbacks", "Decisions the closures made because the engine could not", registry=registry
         )
         self.http_requests = Counter(
@@ -196,8 +195,16 @@ class Metrics:
         self.gateway_call_seconds.labels(gateway, call, outcome).observe(seconds)
 
     def job_run(self, kind: str, outcome: str) -> None:
-        """Count a job that ended: `done`, `failed` or `stale`."""
+        """Count a job that ended: `done` or `failed`."""
         self.jobs_run.labels(kind, outcome).inc()
+
+    def job_started(self, kind: str, late_s: float) -> None:
+        """Count how long after its time a job was taken up."""
+        self.job_lag_seconds.labels(kind).observe(max(0.0, late_s))
+
+    def happened(self, kind: str) -> None:
+        """Count an event that was committed."""
+        self.events.labels(kind).inc()
 
 
 @cache

@@ -57,6 +57,7 @@ TRANSITIONS: Final[Mapping[tuple[AttemptState, AttemptEvent], AttemptState]] = {
     (_S.SUBMITTED, _E.PEND): _S.PENDING,
     (_S.SUBMITTED, _E.LOSE): _S.UNKNOWN,
     (_S.SUBMITTED, _E.NOT_SEND): _S.SCHEDULED,  # certain: same attempt, same key
+    (_S.SUBMITTED, _E.GIVE_UP): _S.NOT_SENT,  # certain once more, and patience has run out
     (_S.PENDING, _E.SUCCEED): _S.SUCCEEDED,
     (_S.PENDING, _E.DECLINE): _S.DECLINED,
     (_S.PENDING, _E.LOSE): _S.UNKNOWN,  # older than a pending answer may be

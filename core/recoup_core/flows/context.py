@@ -10,6 +10,7 @@ import asyncpg
 
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.happened import Event
 from recoup_core.flows.draft import Draft
 from recoup_core.ports import Clock, Gateway
 from recoup_core.rules.book import PolicyBook
@@ -31,7 +32,15 @@ class Measures(Protocol):
         ...
 
     def job_run(self, kind: str, outcome: str) -> None:
-        """One job ended: `done`, `failed` or `stale`."""
+        """One job ended: `done` or `failed`."""
+        ...
+
+    def job_started(self, kind: str, late_s: float) -> None:
+        """One job was taken up, so long after it was due."""
+        ...
+
+    def happened(self, kind: str) -> None:
+        """One event was committed."""
         ...
 
 
@@ -92,6 +101,13 @@ async def _locked_cases(context: Context, payment_ids: Collection[UUID], account
         locked = Locked(context, connection, files)
         yield locked
         await locked.changes.write(connection)
+    count_events(context, locked.changes)
+
+
+def count_events(context: Context, changes: Changes) -> None:
+    """Tell the measures what was committed."""
+    for event in changes.rows(Event):
+        context.measures.happened(event.kind)
 
 
 async def pin_policies(context: Context, connection: asyncpg.Connection, digests: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ async def run_jobs(context: Context, recorder: Recorder, refs: Sequence[JobRef])
     """
     for kind in dict.fromkeys(ref.kind for ref in refs):
         members = [ref for ref in refs if ref.kind == kind]
+        _measure_lag(context, members)
         try:
             await _run(context, recorder, kind, members)
         except Exception as failure:
@@ -46,3 +47,10 @@ async def _run(context: Context, recorder: Recorder, kind: str, refs: Sequence[J
         await run_inbound(context, refs)
     else:
         raise LookupError(f"no flow runs jobs of the kind {kind!r}; a newer version wrote it")
+
+
+def _measure_lag(context: Context, refs: Sequence[JobRef]) -> None:
+    now = context.clock.now()
+    for ref in refs:
+        if ref.due_at is not None:
+            context.measures.job_started(ref.kind, (now - ref.due_at).total_seconds())

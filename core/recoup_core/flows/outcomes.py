@@ -195,10 +195,10 @@ def _pend(draft: Draft, attempt: Attempt, outcome: Pending) -> None:
 
 def _not_send(draft: Draft, attempt: Attempt, outcome: NotSent, policy: CompiledPolicy) -> None:
     """Certain that nothing left: same attempt, same key, a little later; given up when patience runs out."""
-    waiting = draft.move_attempt(attempt, AttemptEvent.NOT_SEND)
     if attempt.sends >= MAX_SENDS:
-        give_up(draft, waiting, f"{outcome.reason}; sent {attempt.sends} times in vain", policy)
+        give_up(draft, attempt, f"{outcome.reason}; sent {attempt.sends} times in vain", policy)
         return
+    draft.move_attempt(attempt, AttemptEvent.NOT_SEND)
     wait = NOT_SENT_WAITS[min(attempt.sends, len(NOT_SENT_WAITS)) - 1]
     wait = max(wait, timedelta(seconds=outcome.retry_after_s or 0))
     draft.tell(EventKind.ATTEMPT_NOT_SENT, attempt.id, reason=outcome.reason, again_in_s=wait.total_seconds())

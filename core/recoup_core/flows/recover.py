@@ -18,7 +18,7 @@ from recoup_core.domain.ids import new_id
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, exponent
 from recoup_core.domain.payment import Credential, CredentialRole, Customer, Method, Network, Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
-from recoup_core.flows.context import Context
+from recoup_core.flows.context import Context, count_events
 from recoup_core.flows.draft import Draft
 from recoup_core.flows.planning import plan_next
 from recoup_core.flows.situation import facts_of
@@ -153,6 +153,7 @@ async def _open(
         if call is not None:
             draft.changes.add(remember(call, report.merchant_id, msgspec.json.encode(opened), now))
         await draft.changes.write(connection)
+    count_events(context, draft.changes)
     return opened
 
 

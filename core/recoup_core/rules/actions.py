@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 import msgspec
 
 from recoup_core.domain.payment import CredentialRole
-from recoup_core.rules.errors import Report, shown, suggest
+from recoup_core.rules.errors import Report, shown
 from recoup_core.rules.yamltext import Broken, Map, Node, Scalar, Seq, as_int, as_list, as_map, as_text
 
 MAX_WAITS: Final = 40
@@ -109,7 +109,7 @@ class ActionReader:
         for key, value in mapping.entries:
             read = _FIELDS.get(key.text)
             if read is None:
-                hint = suggest(key.text, tuple(_FIELDS))
+                hint = self.report.suggest(key.text, tuple(_FIELDS))
                 self.report.add(key, "unknown_key", f"`retry` has no key {shown(key.text)}", hint)
                 continue
             fields[key.text] = read(self, value)
@@ -128,7 +128,7 @@ class ActionReader:
         text = as_text(node, what, self.report)
         if text is None or text in known:
             return text
-        self.report.add(node, "unknown_value", f"{what} is never {shown(text)}", suggest(text, known))
+        self.report.add(node, "unknown_value", f"{what} is never {shown(text)}", self.report.suggest(text, known))
         return None
 
     def duration(self, node: Node, what: str, most: timedelta) -> timedelta | None:
@@ -191,7 +191,7 @@ class ActionReader:
         text = as_text(node, "`zone`", self.report)
         if text is None or text == CUSTOMER_ZONE or text in _zones():
             return text
-        hint = suggest(text, (CUSTOMER_ZONE, *sorted(_zones())))
+        hint = self.report.suggest(text, (CUSTOMER_ZONE, *sorted(_zones())))
         self.report.add(node, "unknown_zone", f"{shown(text)} is neither `customer` nor a time zone", hint)
         return None
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.errors import shown, suggest
+from recoup_core.rules.errors import shown
 from recoup_core.rules.facts import FACTS, GROUPS, Fact, RetryFacts, with_fact
 from recoup_core.rules.yamltext import Map, Node, Scalar, Seq, as_list, as_map
 
@@ -56,7 +56,7 @@ def read_applies_to(node: Node, reader: ConditionReader) -> AppliesTo | None:
         fact = FACTS.get(name)
         if fact is None or not fact.scope:
             known = "can't be used in `applies_to`" if fact else "is no fact"
-            reader.report.add(key, "unknown_fact", f"{shown(name)} {known}", suggest(name, SCOPE_FACTS))
+            reader.report.add(key, "unknown_fact", f"{shown(name)} {known}", reader.report.suggest(name, SCOPE_FACTS))
             good = False
             continue
         if name in only:

@@ -26,7 +26,7 @@ from recoup_core.rules.trace import RuleTrace, trace_rules
 __all__ = ["CompiledPolicy", "EngineChoice", "EngineUnavailable", "compile_policy", "engine_unavailable_reason"]
 
 MAX_GATE_FACTS: Final = 20_000
-"""Evaluations of the publish gate; at most about half a second."""
+"""Evaluations of the publish gate: milliseconds for a usual policy, a few seconds for the largest."""
 
 _OTHER_CURRENCIES: Final = ("EUR", "JPY", "KWD")
 

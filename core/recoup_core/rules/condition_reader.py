@@ -8,7 +8,7 @@ from typing import Final
 from recoup_core.domain.errors import AmountNotExact
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
 from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Literal, Named, Not, Op, depth, walk
-from recoup_core.rules.errors import Report, shown, suggest
+from recoup_core.rules.errors import Report, shown
 from recoup_core.rules.facts import CURRENCIES, FACTS, GROUPS, Fact, FactKind
 from recoup_core.rules.yamltext import Broken, Map, Node, Scalar, Seq, as_bool, as_int, as_list, as_map, as_text
 
@@ -123,7 +123,7 @@ class ConditionReader:
             key,
             "unknown_fact" if facts else "unknown_name",
             f"unknown {what} {shown(key.text)}",
-            suggest(key.text, known),
+            self.report.suggest(key.text, known),
         )
 
     def _group(self, group: str, node: Node, path: str) -> Condition | None:
@@ -139,7 +139,10 @@ class ConditionReader:
             if fact is None:
                 known = tuple(name.partition(".")[2] for name in FACTS if name.startswith(f"{group}."))
                 self.report.add(
-                    key, "unknown_fact", f"unknown fact {shown(f'{group}.{key.text}')}", suggest(key.text, known)
+                    key,
+                    "unknown_fact",
+                    f"unknown fact {shown(f'{group}.{key.text}')}",
+                    self.report.suggest(key.text, known),
                 )
             parts.append(None if fact is None else self._fact(fact, value, f"{path}.{key.text}"))
         return _all(parts)
@@ -168,7 +171,7 @@ class ConditionReader:
                 key,
                 "unknown_operator",
                 f"`{fact.name}` ({fact.kind.value}) has no operator {shown(key.text)}",
-                suggest(key.text, tuple(operators)),
+                self.report.suggest(key.text, tuple(operators)),
             )
             return None
         return read(self, fact, Op(key.text), node, path)
@@ -217,7 +220,11 @@ class ConditionReader:
         if text is None:
             return None
         if fact.kind is FactKind.CHOICE and text not in fact.choices:
-            hint = "did you mean 'GB'?" if text == "UK" and "GB" in fact.choices else suggest(text, fact.choices)
+            hint = (
+                "did you mean 'GB'?"
+                if text == "UK" and "GB" in fact.choices
+                else self.report.suggest(text, fact.choices)
+            )
             self.report.add(node, "unknown_value", f"{what} is never {shown(text)}", hint)
             return None
         if not _TEXT_VALUE.fullmatch(text):
@@ -306,7 +313,10 @@ class ConditionReader:
         if node.text in CURRENCIES:
             return True
         self.report.add(
-            node, "unknown_currency", f"{shown(node.text)} is not an ISO 4217 currency", suggest(node.text, CURRENCIES)
+            node,
+            "unknown_currency",
+            f"{shown(node.text)} is not an ISO 4217 currency",
+            self.report.suggest(node.text, CURRENCIES),
         )
         return False
 

@@ -11,6 +11,9 @@ from recoup_core.domain.errors import DomainError
 MAX_PROBLEMS: Final = 200
 """More than this many problems of one file are counted, not listed."""
 
+MAX_SUGGESTIONS: Final = 50
+"""Near names looked for in one file."""
+
 MAX_LISTED_CHOICES: Final = 14
 """Up to this many allowed words are listed in a hint when none is near."""
 
@@ -72,6 +75,7 @@ class Report:
         self.rule: str | None = None
         self._problems: list[Problem] = []
         self._left_out = 0
+        self._suggestions = 0
 
     def add(self, at: Placed | None, code: str, message: str, hint: str | None = None) -> None:
         """Note a problem at a place of the file; None means the file as a whole."""
@@ -82,6 +86,20 @@ class Report:
         self._problems.append(
             Problem(file=self.source, line=line, column=column, rule=self.rule, code=code, message=message, hint=hint)
         )
+
+    def suggest(self, word: str, known: Sequence[str]) -> str | None:
+        """Return `did you mean ...?`, or the whole list where it is short and nothing is near.
+
+        Only the first `MAX_SUGGESTIONS` of a file are looked for; each compares the word with every known one.
+        """
+        if self._suggestions >= MAX_SUGGESTIONS:
+            return None
+        self._suggestions += 1
+        folded = {name.lower(): name for name in known}
+        near = get_close_matches(word.lower()[:_MAX_SHOWN], list(folded), n=1, cutoff=0.6)
+        if near:
+            return f"did you mean {folded[near[0]]!r}?"
+        return f"one of {', '.join(known)}" if 0 < len(known) <= MAX_LISTED_CHOICES else None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -97,12 +115,3 @@ class Report:
 def shown(text: str) -> str:
     """Quote somebody's text for a message, cut to a readable length."""
     return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "...")
-
-
-def suggest(word: str, known: Sequence[str]) -> str | None:
-    """Return `did you mean ...?`, or the whole list where it is short and nothing is near."""
-    folded = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower()[:_MAX_SHOWN], list(folded), n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {folded[near[0]]!r}?"
-    return f"one of {', '.join(known)}" if 0 < len(known) <= MAX_LISTED_CHOICES else None

@@ -7,7 +7,7 @@ import msgspec
 
 from recoup_core.domain.money import Money
 from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.errors import shown, suggest
+from recoup_core.rules.errors import shown
 from recoup_core.rules.facts import FACTS, GROUPS, Fact, FactKind, RetryFacts, with_fact
 from recoup_core.rules.yamltext import Broken, Map, Node, as_bool, as_map, as_text
 
@@ -41,7 +41,7 @@ def read_example(node: Node, reader: ConditionReader) -> Example | None:
         return None
     for key, _ in mapping.entries:
         if key.text not in ("given", "expect"):
-            hint = suggest(key.text, ("given", "expect"))
+            hint = reader.report.suggest(key.text, ("given", "expect"))
             reader.report.add(key, "unknown_key", f"an example has no key {shown(key.text)}", hint)
     expect = _required(mapping, "expect", reader)
     given = _required(mapping, "given", reader)
@@ -72,7 +72,7 @@ def _given(node: Node, reader: ConditionReader) -> dict[str, Any] | None:
             entries = [(key.text, key, value)]
         for name, place, one in entries:
             if name not in _GIVABLE:
-                hint = "give `amount: {EUR: 15.00}`" if name == "currency" else suggest(name, _GIVABLE)
+                hint = "give `amount: {EUR: 15.00}`" if name == "currency" else reader.report.suggest(name, _GIVABLE)
                 reader.report.add(place, "unknown_fact", f"{shown(name)} can't be given", hint)
                 good = False
                 continue

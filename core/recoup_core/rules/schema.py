@@ -12,7 +12,7 @@ from recoup_core.rules.applies import AppliesTo, read_applies_to
 from recoup_core.rules.closures import closure
 from recoup_core.rules.condition_reader import WORDS, ConditionReader
 from recoup_core.rules.conditions import Condition
-from recoup_core.rules.errors import PolicyInvalid, Report, shown, suggest
+from recoup_core.rules.errors import PolicyInvalid, Report, shown
 from recoup_core.rules.examples import MAX_EXAMPLES, Example, read_example
 from recoup_core.rules.facts import BASELINE, FACTS, GROUPS, RetryFacts
 from recoup_core.rules.yamltext import Map, Node, as_list, as_map, as_text, read_tree
@@ -138,7 +138,7 @@ class _PolicyReader:
     def _keys(self, mapping: Map, what: str, known: tuple[str, ...], required: tuple[str, ...]) -> None:
         for key, _ in mapping.entries:
             if key.text not in known:
-                hint = suggest(key.text, known)
+                hint = self.report.suggest(key.text, known)
                 self.report.add(key, "unknown_key", f"{what} has no key {shown(key.text)}", hint)
         for name in required:
             if mapping.get(name) is None:
@@ -147,7 +147,7 @@ class _PolicyReader:
     def _kind(self, node: Node | None) -> str | None:
         kind = None if node is None else as_text(node, "`kind`", self.report)
         if kind is not None and kind != KIND:
-            self.report.add(node, "unknown_value", f"`kind` is never {shown(kind)}", suggest(kind, (KIND,)))
+            self.report.add(node, "unknown_value", f"`kind` is never {shown(kind)}", self.report.suggest(kind, (KIND,)))
             return None
         return kind
 
@@ -257,7 +257,7 @@ class _PolicyReader:
         names = tuple(rule.name for rule in rules)
         for example in examples:
             if example.expect not in names:
-                hint = suggest(example.expect, names)
+                hint = self.report.suggest(example.expect, names)
                 self.report.add(example, "unknown_rule", f"no rule is named {shown(example.expect)}", hint)
         expected = {example.expect for example in examples}
         known = len(examples) == len(items) and expected <= set(names)  # else a slip of the pen would count twice

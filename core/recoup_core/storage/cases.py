@@ -23,7 +23,7 @@ What an issuer called final is read however old it is: it blocks the account for
 ACCOUNT_HISTORY_ROWS: Final = 1_000
 """The newest attempts of a customer's accounts that are read; no account comes near it inside the limits."""
 
-_LOCK_PAYMENTS: Final = "SELECT id FROM payment WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+_LOCK_PAYMENTS: Final = "SELECT id FROM payment WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 _LOCK_ACCOUNTS: Final = """
     SELECT a.id FROM credential a WHERE (a.merchant_id, a.account_key) IN (

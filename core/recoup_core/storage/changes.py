@@ -28,6 +28,7 @@ class JobRef(msgspec.Struct, frozen=True):
     subject_id: UUID
     claim: int
     correlation_id: str | None = None
+    due_at: datetime | None = None
 
 
 class NewJob(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ class JobQueue:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_CLAIM, now, limit, lease)
         rows.sort(key=lambda row: row["due_at"])
-        return [JobRef(r["id"], r["kind"], r["subject_id"], r["claim"], r["correlation_id"]) for r in rows]
+        return [JobRef(r["id"], r["kind"], r["subject_id"], r["claim"], r["correlation_id"], r["due_at"]) for r in rows]
 
     async def release(self, refs: Sequence[JobRef]) -> None:
         """Give back jobs that were never handed over; a job whose lease has passed to another stays theirs."""

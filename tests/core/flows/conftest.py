@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network
 from recoup_core.flows.context import locked_cases
+from recoup_core.flows.intake import receive_webhook
 from recoup_core.flows.operate import By
 from recoup_core.flows.recover import FailureReport, Opened, PriorAttempt, ReportedCredential, open_case
 from recoup_core.reference import classify
@@ -17,19 +19,13 @@ from recoup_core.rules.book import PolicyBook
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database
+from recoup_core.telemetry import Metrics
 from recoup_core.wiring import Service, shipped_policies
 from recoup_plugins.gateways.sandbox import SandboxGateway, SandboxOptions
+from recoup_plugins.gateways.sandbox_webhooks import sign
 
 LEASE = timedelta(seconds=120)
 MAX_ROUNDS = 200
-
-
-class NoMeasures:
-    """Telemetry that listens to nothing."""
-
-    def gateway_call(self, gateway: str, call: str, outcome: str, seconds: float) -> None: ...
-
-    def job_run(self, kind: str, outcome: str) -> None: ...
 
 
 class Shop:
@@ -153,7 +149,43 @@ async def shop(database_url: str, clock: Any, shipped_book: PolicyBook) -> Async
     """A merchant ready to report failures."""
     gateway = SandboxGateway("sandbox", SandboxOptions(clock=clock, webhook_secrets=("whsec_test",)))
     settings = Settings(gateways=(GatewayEntry(name="sandbox", plugin="sandbox"),))
-    service = Service(settings, Database(database_url), {"sandbox": gateway}, shipped_book, NoMeasures(), clock)
+    service = Service(settings, Database(database_url), {"sandbox": gateway}, shipped_book, Metrics(), clock)
     await service.open()
     yield Shop(service, gateway, clock)
     await service.close()
+
+
+class Post:
+    """The sandbox's webhooks, delivered by hand: signed as the bank signs them, in any order and number."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._count = 0
+
+    async def deliver(self, body: bytes, message_id: str = "msg-1") -> int:
+        """Receive one webhook; return how many of its events were new."""
+        headers = sign("whsec_test", message_id, self._shop.clock.now(), body)
+        return await receive_webhook(self._shop.context, "sandbox", headers, body, "corr-hook")
+
+    async def send(self, kind: str, *, event_id: str | None = None, at: datetime | None = None, **data: Any) -> int:
+        """Tell of one thing and apply it at once."""
+        self._count += 1
+        event = {
+            "id": event_id or f"evt-{self._count}",
+            "type": kind,
+            "created": (at or self._shop.clock.now()).isoformat(),
+            "data": data,
+        }
+        fresh = await self.deliver(msgspec.json.encode(event))
+        await self._shop.run_due()
+        return fresh
+
+    def outbox(self) -> list[bytes]:
+        """What the bank would send by now."""
+        return [each.body for each in self._shop.gateway.bank.due_deliveries(1000)]
+
+
+@pytest.fixture
+def post(shop: Shop) -> Post:
+    """Webhooks of the shop's bank."""
+    return Post(shop)

@@ -169,7 +169,7 @@ def test_eight_threads_get_their_own_verdicts(compiled: CompiledPolicy) -> None:
 
 def test_many_rules_are_cut_into_shards() -> None:
     """A policy of any size is served; the first match across shards wins."""
-    count = 1_100
+    count = 600
     lines = ["kind: retry", "name: many", "applies_to: {}", "rules:"]
     lines += [f"  - {{name: r{n}, when: {{decline_code: c{n}}}, stop: exhausted}}" for n in range(count)]
     lines += ["  - {name: rest, stop: exhausted}", "examples:"]
@@ -177,9 +177,9 @@ def test_many_rules_are_cut_into_shards() -> None:
     lines += ["  - {given: {}, expect: rest}"]
     policy = compile_policy(parse_policy("\n".join(lines), source="p.yaml"), engine=EngineChoice.DURABLE_RULES)
 
-    fired = [policy.verdict(with_fact(BASELINE, "decline_code", f"c{n}")).name for n in (0, 499, 500, 999, 1099, 1100)]
+    fired = [policy.verdict(with_fact(BASELINE, "decline_code", f"c{n}")).name for n in (0, 499, 500, 599, 600)]
 
-    assert fired == ["r0", "r499", "r500", "r999", "r1099", "rest"]
+    assert fired == ["r0", "r499", "r500", "r599", "rest"]
     assert policy.fallbacks == 0
     policy.close()
 

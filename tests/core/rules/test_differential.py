@@ -99,8 +99,8 @@ def read_condition(written: dict[str, Any]) -> Condition:
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    """Policies of one to twelve random rules and a last one."""
-    conditions = draw(st.lists(CONDITIONS.map(read_condition), min_size=1, max_size=12))
+    """Policies of one to eight random rules and a last one."""
+    conditions = draw(st.lists(CONDITIONS.map(read_condition), min_size=1, max_size=8))
     stop = StopSpec(reason=StopReason.EXHAUSTED)
     rules = [Rule(name=f"r{n}", line=n, when=condition, action=stop) for n, condition in enumerate(conditions)]
     return Policy(
@@ -147,7 +147,7 @@ def built(values: dict[str, Any]) -> RetryFacts:
 
 
 @FUZZ
-@given(policy=policies(), asked=st.lists(FACTS.map(built), min_size=5, max_size=25))
+@given(policy=policies(), asked=st.lists(FACTS.map(built), min_size=5, max_size=12))
 def test_engine_and_plain_evaluator_agree(policy: Policy, asked: list[RetryFacts]) -> None:
     """The plain evaluator is the oracle: same rule for every policy the language can say, and no fallback."""
     engine = compile_policy(policy, engine=EngineChoice.DURABLE_RULES)

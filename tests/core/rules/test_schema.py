@@ -319,6 +319,17 @@ def test_more_problems_than_anybody_reads_are_counted() -> None:
     assert problems[-1].message == "and 305 more problems"
 
 
+def test_near_names_are_looked_for_a_bounded_number_of_times() -> None:
+    """A file of thousands of wrong names is refused in seconds, not minutes."""
+    rules = "".join(f"  - {{name: rule number {n}, when: early, stop: exhausted}}\n" for n in range(600))
+    examples = "".join(f"  - {{given: {{}}, expect: rulle {n}}}\n" for n in range(600))
+    head = GOOD[: GOOD.index("rules:")]
+
+    problems = problems_of(f"{head}rules:\n{rules}  - {{name: rest, stop: exhausted}}\nexamples:\n{examples}")
+
+    assert sum(problem.hint is not None for problem in problems) == 50
+
+
 def test_retries_follow_attempts_in_examples(a_policy: Callable[..., Policy]) -> None:
     """The fifth failure is, unless said otherwise, the fourth retry."""
     policy = a_policy("{retries: 4}", hit="{attempt: 5}", rest="{attempt: 5, retries: 0}")

@@ -234,6 +234,7 @@ CREATE TRIGGER attempt_state_table BEFORE UPDATE ON attempt FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state(
         'scheduled>submitted', 'scheduled>not_sent', 'scheduled>canceled', 'scheduled>succeeded',
         'submitted>succeeded', 'submitted>declined', 'submitted>pending', 'submitted>unknown', 'submitted>scheduled',
+        'submitted>not_sent',
         'pending>succeeded', 'pending>declined', 'pending>unknown',
         'unknown>submitted', 'unknown>succeeded', 'unknown>declined', 'unknown>pending', 'unknown>not_sent',
         'declined>succeeded', 'not_sent>succeeded', 'canceled>succeeded');
