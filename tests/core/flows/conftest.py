@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network

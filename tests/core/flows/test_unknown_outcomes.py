@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from recoup_core.domain.attempt import AttemptState
 from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.operate import Resolution, resolve_attempt
