@@ -116,9 +116,13 @@ class _Engine:
         self._encoder = Encoder(lowered)
         self._shards: list[tuple[int, Ruleset]] = []
         offset = 0
-        for run in shards(lowered.rules):
-            self._shards.append((offset, Ruleset(module, run)))
-            offset += len(run)
+        try:
+            for run in shards(lowered.rules):
+                self._shards.append((offset, Ruleset(module, run)))
+                offset += len(run)
+        except BaseException:
+            self.close()
+            raise
 
     def first(self, facts: RetryFacts) -> int:
         body = self._encoder.body(facts)
@@ -143,10 +147,13 @@ def compile_policy(
     """
     if engine is EngineChoice.CLOSURES:
         return CompiledPolicy(policy, None, reason="closures were chosen")
+    compiled: CompiledPolicy | None = None
     try:
         compiled = CompiledPolicy(policy, _Engine(policy, importer))
         difference = compiled.disagreement()
     except Exception as error:  # a missing C module, or one that fails on this policy
+        if compiled is not None:
+            compiled.close()
         reason = f"durable_rules can't serve: {type(error).__name__}: {error}"
         if engine is EngineChoice.DURABLE_RULES:
             raise EngineUnavailable(reason) from error

@@ -17,10 +17,10 @@ MAX_MATCHING_PER_PARENT: Final = 60
 """Over 64 conditions of one parent matching one fact: error 303, and the fact can leak into the next evaluation."""
 MAX_IDENTICAL_CHAINS: Final = 250
 """At 256 an unrelated rule fires."""
-MAX_GROUPS_PER_PARENT: Final = 100
+MAX_ALTERNATIVES_PER_PARENT: Final = 100
 """`$or` and `$nex` under one parent; 129 are refused."""
-MAX_GROUPS_PER_RULE: Final = 12
-"""`$or` in one rule; 15 are refused."""
+MAX_GROUPS_PER_RULE: Final = 13
+"""`$and` and `$or` in one rule, the outermost included; 16 are refused (error 113)."""
 MAX_FIRINGS: Final = 32
 """How often one rule may be pending at once: every true branch of every `$or` multiplies."""
 MAX_PLAIN: Final = 24
@@ -72,10 +72,15 @@ def atoms(expr: Expr) -> Iterator[Atom]:
 
 
 def groups(expr: Expr) -> int:
-    """Count the `$or`s."""
+    """Count the `$and`s and `$or`s."""
+    return 0 if isinstance(expr, Atom) else 1 + sum(groups(part) for part in expr.parts)
+
+
+def alternatives(expr: Expr) -> int:
+    """Count the `$or`s and `$nex`s."""
     if isinstance(expr, Atom):
-        return 0
-    return isinstance(expr, Or) + sum(groups(part) for part in expr.parts)
+        return int(expr.op == "nex")
+    return isinstance(expr, Or) + sum(alternatives(part) for part in expr.parts)
 
 
 def firings(expr: Expr) -> int:
@@ -140,9 +145,9 @@ class _Parent:
         self.conditions: set[Atom] = set()
         self.equal: set[str] = set()
         self.others: set[Atom] = set()
-        self.groups = 0
+        self.alternatives = 0
 
-    def excess(self, inner: Sequence[Atom], more_groups: int) -> str | None:
+    def excess(self, inner: Sequence[Atom], more: int) -> str | None:
         """Say which bound would break, counting cautiously; None when none does."""
         conditions = self.conditions.union(inner)
         equal = self.equal.union(atom.name for atom in inner if atom.op == "eq")
@@ -151,15 +156,15 @@ class _Parent:
             return f"more than {MAX_CONDITIONS_PER_PARENT} conditions under one parent"
         if len(equal) + len(others) > MAX_MATCHING_PER_PARENT:
             return f"more than {MAX_MATCHING_PER_PARENT} conditions of one parent can match together"
-        if self.groups + more_groups > MAX_GROUPS_PER_PARENT:
-            return f"more than {MAX_GROUPS_PER_PARENT} alternatives under one parent"
+        if self.alternatives + more > MAX_ALTERNATIVES_PER_PARENT:
+            return f"more than {MAX_ALTERNATIVES_PER_PARENT} alternatives under one parent"
         return None
 
-    def add(self, inner: Sequence[Atom], more_groups: int) -> None:
+    def add(self, inner: Sequence[Atom], more: int) -> None:
         self.conditions.update(inner)
         self.equal.update(atom.name for atom in inner if atom.op == "eq")
         self.others.update(atom for atom in inner if atom.op != "eq")
-        self.groups += more_groups
+        self.alternatives += more
 
 
 class Bounds:
@@ -196,7 +201,7 @@ def check_rule(rule: Conjuncts) -> None:
         (not plain or all(atom.op in ("neq", "nex") for atom in plain), "a rule without a positive condition"),
         (any(isinstance(part, And) for part in rule), "a nested $and at the top of a rule"),
         (len(plain) > MAX_PLAIN, f"more than {MAX_PLAIN} comparisons in a row"),
-        (groups(whole) > MAX_GROUPS_PER_RULE, f"more than {MAX_GROUPS_PER_RULE} alternatives in one rule"),
+        (groups(whole) > MAX_GROUPS_PER_RULE, f"more than {MAX_GROUPS_PER_RULE} $and and $or in one rule"),
         (firings(whole) > MAX_FIRINGS, f"one fact can satisfy a rule in more than {MAX_FIRINGS} ways"),
         (depth(whole) > MAX_EXPRESSION_DEPTH, f"nested deeper than {MAX_EXPRESSION_DEPTH}"),
         (sum(len(list(atoms(part))) for part in rule if part not in plain) > MAX_MATCHING_PER_PARENT, "too many atoms"),
@@ -209,7 +214,7 @@ def check_rule(rule: Conjuncts) -> None:
 def _loads(rule: Conjuncts) -> list[tuple[tuple[Atom, ...], list[Atom], int]]:
     """Return what the rule adds under each parent: (path of plain atoms, atoms there, `$or`s and `$nex`s there)."""
     plain = tuple(part for part in rule if isinstance(part, Atom))
-    found = [(plain[:index], [atom], int(atom.op == "nex")) for index, atom in enumerate(plain)]
+    found = [(plain[:index], [atom], alternatives(atom)) for index, atom in enumerate(plain)]
     inner = [atom for part in rule if not isinstance(part, Atom) for atom in atoms(part)]
-    alternatives = sum(groups(part) for part in rule) + sum(atom.op == "nex" for atom in inner)
-    return [*found, (plain, inner, alternatives)]
+    more = sum(alternatives(part) for part in rule if not isinstance(part, Atom))
+    return [*found, (plain, inner, more)]

@@ -9,9 +9,9 @@ import pytest
 
 from recoup_core.rules.engine import EngineError, Ruleset, engine_unavailable_reason, import_engine
 from recoup_core.rules.network import (
+    MAX_ALTERNATIVES_PER_PARENT,
     MAX_CONDITIONS_PER_PARENT,
     MAX_FIRINGS,
-    MAX_GROUPS_PER_PARENT,
     MAX_GROUPS_PER_RULE,
     MAX_IDENTICAL_CHAINS,
     MAX_MATCHING_PER_PARENT,
@@ -61,11 +61,14 @@ OUT_OF_BOUNDS: dict[str, list[Conjuncts]] = {
     "too many match together": [(Atom("a", "gt", n),) for n in range(MAX_MATCHING_PER_PARENT + 1)],
     "too many identical chains": [(eq("a"),)] * (MAX_IDENTICAL_CHAINS + 1),
     "too many alternatives under one parent": [
-        (eq("a"), Or((eq("b", n), eq("c", n)), exclusive=True)) for n in range(MAX_GROUPS_PER_PARENT + 1)
+        (eq("a"), Or((eq("b", n), eq("c", n)), exclusive=True)) for n in range(MAX_ALTERNATIVES_PER_PARENT + 1)
     ],
     "too many absences under one parent": [(eq("a"), Atom("b", "nex"), eq("c", n)) for n in range(101)],
     "too many alternatives in one rule": [
-        (eq("a"), *(Or((eq(f"b{n}"), eq(f"b{n}", 2)), exclusive=True) for n in range(MAX_GROUPS_PER_RULE + 1)))
+        (eq("a"), *(Or((eq(f"b{n}"), eq(f"b{n}", 2)), exclusive=True) for n in range(MAX_GROUPS_PER_RULE)))
+    ],
+    "too many groups in one rule": [
+        (eq("a"), Or(tuple(And((eq("b", n), eq("c"))) for n in range(MAX_GROUPS_PER_RULE - 1)), exclusive=True))
     ],
     "too many ways": [(eq("a"), overlapping(*(eq(f"b{n}") for n in range(MAX_FIRINGS + 1))))],
     "ways multiply": [(eq("a"), *(overlapping(*(eq(f"b{n}{k}") for k in range(4))) for n in range(3)))],
@@ -97,6 +100,21 @@ def test_bounds_are_not_stricter_than_they_say() -> None:
     answers = [ruleset.first(f'{{"a":{n}}}') for n in range(MAX_MATCHING_PER_PARENT + 1)]
 
     assert answers == [None, *range(MAX_MATCHING_PER_PARENT - 1, -1, -1)]
+    ruleset.close()
+
+
+def test_the_largest_rules_are_taken_by_the_engine() -> None:
+    """One group fewer than refused: the engine compiles it and answers right."""
+    size = MAX_GROUPS_PER_RULE - 1
+    ors = (eq("a"), *(Or((eq(f"b{n}"), eq(f"b{n}", 2)), exclusive=True) for n in range(size)))
+    ands = (eq("a", 2), Or(tuple(And((eq("b", n), eq("c"))) for n in range(size - 1)), exclusive=True))
+    ruleset = Ruleset(import_engine(), [ors, ands])
+    twos = ",".join(f'"b{n}":2' for n in range(size))
+
+    assert ruleset.first(f'{{"a":1,{twos}}}') == 0
+    assert ruleset.first(f'{{"a":1,{twos.replace("2", "3", 1)}}}') is None
+    assert ruleset.first('{"a":2,"b":7,"c":1}') == 1
+    assert ruleset.first('{"a":2,"b":7}') is None
     ruleset.close()
 
 
