@@ -89,7 +89,8 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
     def aware_of(self, attempts: Iterable[Attempt]) -> "CaseFile":
         """Return the file with what was meanwhile tried for other payments on the same accounts."""
         keys = {credential.account_key for credential in self.credentials}
-        fresh = {a.id: a for a in attempts if a.payment_id != self.payment.id and a.account_key in keys}
+        # the key first: of a large batch's attempts hardly any are on these accounts, and comparing UUIDs is slow
+        fresh = {a.id: a for a in attempts if a.account_key in keys and a.payment_id != self.payment.id}
         if not fresh:
             return self
         kept = (a for a in self.other_attempts if a.id not in fresh)

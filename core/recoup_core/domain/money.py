@@ -17,7 +17,7 @@ _EXACT: Final = Context(prec=40, Emax=40, Emin=-40, traps=[InvalidOperation, Ove
 """Far beyond any amount; what doesn't fit raises, where the default context would round silently."""
 
 _WITHDRAWN_EXPONENTS: Final[Mapping[str, int]] = {"HRK": 2, "ANG": 2, "BGN": 2, "ZWL": 2, "SLL": 2, "CUC": 2}
-"""Currencies that old payments may still carry though ISO 4217 has withdrawn them (ISO 4217 list three, historic denominations)."""
+"""Currencies that old payments may still carry though ISO 4217 has withdrawn them (its list three)."""
 
 
 @cache

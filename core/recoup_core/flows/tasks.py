@@ -7,7 +7,7 @@ import msgspec
 
 from recoup_core.domain.cardnumbers import refuse_card_numbers
 from recoup_core.domain.happened import Event, EventKind, HumanTask
-from recoup_core.flows.context import Context
+from recoup_core.flows.context import Context, count_events
 from recoup_core.flows.operate import By, NotAllowedNow, NotFound
 from recoup_core.storage.calls import recall, remember
 from recoup_core.storage.changes import Changes
@@ -55,4 +55,5 @@ async def resolve_task(context: Context, task_id: UUID, by: By, resolution: str)
         if by.call is not None:
             changes.add(remember(by.call, by.merchant_id, msgspec.json.encode(resolved), now))
         await changes.write(connection)
+    count_events(context, changes)
     return resolved

@@ -21,7 +21,7 @@ from recoup_core.rules.errors import PolicyInvalid, Problem
 from recoup_core.rules.facts import FACTS, Fact, FactKind, RetryFacts, with_fact
 from recoup_core.rules.lowering import lower, shards
 from recoup_core.rules.schema import Policy, Rule
-from recoup_core.rules.trace import RuleTrace, trace_rules
+from recoup_core.rules.trace import RuleTrace, trace_rules, traced_rule
 
 __all__ = ["CompiledPolicy", "EngineChoice", "EngineUnavailable", "compile_policy", "engine_unavailable_reason"]
 
@@ -66,6 +66,7 @@ class CompiledPolicy:
         self._rules: tuple[tuple[Rule, Closure | None], ...] = tuple(
             (rule, None if rule.when is None else closure(rule.when)) for rule in policy.rules
         )
+        self._traced = tuple(traced_rule(rule, test) for rule, test in self._rules)
         self._count = Lock()
 
     @property
@@ -86,7 +87,7 @@ class CompiledPolicy:
 
     def trace(self, facts: RetryFacts) -> tuple[RuleTrace, ...]:
         """Return each rule up to and including the one that fires, with every comparison's outcome."""
-        return trace_rules(self._rules, facts)
+        return trace_rules(self._traced, facts)
 
     def close(self) -> None:
         """Give the engine's memory back; later verdicts come from the plain evaluator."""

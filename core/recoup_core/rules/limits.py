@@ -11,6 +11,7 @@ What only forbids unattended retries of cards (an unknown code, authentication a
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -23,6 +24,9 @@ from recoup_core.reference.limits import BudgetRule, Limits, Match, StopRule, Wa
 
 HISTORY_DAYS: Final = 200
 """How far back `LimitQuestion.history` must reach: further than the longest window (Nacha, 180 days)."""
+
+MAX_SELECTIONS: Final = 1_024
+"""Kinds of attempts (method, network, acquirer's country) whose rules are remembered; the least used makes room."""
 
 _AnyRule = StopRule | WaitRule | BudgetRule
 
@@ -101,8 +105,7 @@ def check_limits(question: LimitQuestion) -> Allowed | Blocked:
     until a fixed window ends (`Blocked` then) or new attempts appear: ask again under lock just before the call.
     """
     limits = limit_rules()
-    enforced = [rule for rule in limits.rules if isinstance(rule, StopRule | WaitRule | BudgetRule)]
-    rules = [r for r in enforced if r.covers(question.method, question.network, question.acquirer_country)]
+    rules = _rules_for(question.method, question.network, question.acquirer_country)
     account = _Account(question.history)
     pushes = list(_pushes(rules, limits, question, account))
     at = max([question.at.astimezone(UTC), *(found.until for found in pushes if found.until is not None)])
@@ -110,6 +113,13 @@ def check_limits(question: LimitQuestion) -> Allowed | Blocked:
     if refusals:
         return Blocked(findings=tuple(refusals))
     return Allowed(at=at, findings=(*pushes, *_fixed_counts(rules, limits, question, account)))
+
+
+@lru_cache(maxsize=MAX_SELECTIONS)
+def _rules_for(method: Method, network: Network | None, acquirer_country: str | None) -> tuple[_AnyRule, ...]:
+    """Return the enforced rules that speak of such an attempt; the same few kinds are asked for all the time."""
+    enforced = (rule for rule in limit_rules().rules if isinstance(rule, StopRule | WaitRule | BudgetRule))
+    return tuple(rule for rule in enforced if rule.covers(method, network, acquirer_country))
 
 
 class _Account:

@@ -1,7 +1,8 @@
 """Why a rule fired and those before it did not: every comparison with what was expected, found and concluded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -45,30 +46,55 @@ class RuleTrace(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[ConditionTrace, ...]
 
 
-def trace_rules(rules: Sequence[tuple[Rule, Closure | None]], facts: RetryFacts) -> tuple[RuleTrace, ...]:
-    """Trace each rule up to and including the first that fires; rules come with their closure, the last with None."""
+class _Leaf(msgspec.Struct, frozen=True):
+    """A comparison ready to be traced, so that a decision only looks up the fact and evaluates."""
+
+    comparison: Comparison
+    expected: tuple[Literal, ...]
+    test: Closure
+    get: Callable[[RetryFacts], Any]
+
+
+class TracedRule(msgspec.Struct, frozen=True):
+    """A rule ready to be traced."""
+
+    rule: Rule
+    test: Closure | None
+    """None: the last rule, which always fires."""
+    leaves: tuple[_Leaf, ...]
+
+
+def traced_rule(rule: Rule, test: Closure | None) -> TracedRule:
+    """Prepare a rule with its closure, once per policy."""
+    leaves = () if rule.when is None else comparisons(rule.when)
+    ready = tuple(_Leaf(leaf, _expected(leaf), closure(leaf), FACTS[leaf.fact].get) for leaf in leaves)
+    return TracedRule(rule, test, ready)
+
+
+def trace_rules(rules: Iterable[TracedRule], facts: RetryFacts) -> tuple[RuleTrace, ...]:
+    """Trace each rule up to and including the first that fires."""
     traces: list[RuleTrace] = []
-    for rule, test in rules:
+    for each in rules:
+        rule, test = each.rule, each.test
         verdict = _outcome(True if test is None else test(facts))
-        leaves = () if rule.when is None else comparisons(rule.when)
         fired = verdict is Outcome.TRUE
-        conditions = tuple(_trace(leaf, facts) for leaf in leaves)
+        conditions = tuple([_trace(leaf, facts) for leaf in each.leaves])
         traces.append(RuleTrace(rule=rule.name, line=rule.line, fired=fired, verdict=verdict, conditions=conditions))
         if fired:
             break
     return tuple(traces)
 
 
-def _trace(leaf: Comparison, facts: RetryFacts) -> ConditionTrace:
-    actual = FACTS[leaf.fact].get(facts)
+def _trace(leaf: _Leaf, facts: RetryFacts) -> ConditionTrace:
+    actual, comparison = leaf.get(facts), leaf.comparison
     return ConditionTrace(
-        fact=leaf.fact,
-        operator=leaf.op.value,
-        expected=_expected(leaf),
+        fact=comparison.fact,
+        operator=comparison.op,
+        expected=leaf.expected,
         actual=str(actual) if isinstance(actual, (Money, str)) else actual,
-        verdict=_outcome(closure(leaf)(facts)),
-        path=leaf.path,
-        line=leaf.line,
+        verdict=_outcome(leaf.test(facts)),
+        path=comparison.path,
+        line=comparison.line,
     )
 
 

@@ -214,6 +214,8 @@ def _connect_arguments(url: str, application_name: str, statement_timeout_s: flo
         "server_settings": {
             "application_name": application_name,
             "timezone": "UTC",
+            # storage without moving heads; with PostgreSQL's 4 a batch's keys are looked up by reading whole tables
+            "random_page_cost": "1.1",
             "statement_timeout": str(int(statement_timeout_s * 1000)),
             "idle_in_transaction_session_timeout": str(int(IDLE_IN_TRANSACTION_TIMEOUT_S * 1000)),
         },

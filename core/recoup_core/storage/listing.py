@@ -121,14 +121,22 @@ _STORY: Final = f"""
     FROM recovery_case c JOIN payment p ON p.id = c.payment_id
     WHERE c.id = $2 AND c.merchant_id = $1"""
 
-# What is older than every running transaction is certain, and nothing can appear before it any more. Numbers alone
-# would not do: a transaction that took its number early may commit late, and a reader that had moved on would miss it.
-_CERTAIN: Final = "txid < pg_snapshot_xmin(pg_current_snapshot())"
+# Below the oldest transaction that was writing when this statement began, everything is certain and nothing can appear
+# any more. Numbers alone would not do: a transaction that took its number early may commit late, and a reader that had
+# moved on would miss it. Transactions of other databases on the same server are left out (they write no events), as far
+# as our role may see them; one that can't be seen, or has just ended, counts: that only delays, until the next page.
+CERTAIN_BELOW: Final = """(SELECT coalesce(
+        (SELECT x FROM pg_snapshot_xip(pg_current_snapshot()) x
+         WHERE NOT EXISTS (SELECT FROM pg_stat_activity a
+                           WHERE a.backend_xid = x::xid AND a.datname <> current_database())
+         ORDER BY x LIMIT 1),
+        pg_snapshot_xmax(pg_current_snapshot())))"""
+"""SQL: events whose `txid` is below it are certain."""
 
 _FEED: Final = f"""
     WITH scanned AS MATERIALIZED (
         SELECT txid, id, merchant_id = $1 AND ($6::text[] IS NULL OR kind = ANY($6)) AS fits FROM event
-        WHERE (txid, id) > ($2::text::xid8, $3) AND {_CERTAIN} {{narrower}}
+        WHERE (txid, id) > ($2::text::xid8, $3) AND txid < {CERTAIN_BELOW} {{narrower}}
         ORDER BY txid, id LIMIT $4),
     fitting AS (SELECT txid, id FROM scanned WHERE fits ORDER BY txid, id LIMIT $5),
     final AS (SELECT txid, id FROM scanned ORDER BY txid DESC, id DESC LIMIT 1)

@@ -1,0 +1,1 @@
+"""The routes, one module per resource; each handler reads, calls one flow or list, and answers."""

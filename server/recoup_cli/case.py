@@ -1,0 +1,119 @@
+"""`recoup case show`: one payment's whole story, past and future, each step with its reason."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import click
+import msgspec
+
+from recoup_cli.admin import with_open_database
+from recoup_cli.refusals import Refused
+from recoup_cli.single import MERCHANT
+from recoup_cli.words import explanation_lines, moment, outcome_words
+from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.recovery import StepState, TimelineStep
+from recoup_core.rules.decide import Explanation, Retry, Stop
+from recoup_core.settings import Settings
+from recoup_core.storage.engine import Database
+from recoup_core.storage.listing import CaseStory, DecisionRow, list_cases, list_payments, read_story
+
+
+@click.group()
+def case() -> None:
+    """Look at recovery cases."""
+
+
+@case.command(epilog="Examples: recoup case show INV-0042   |   recoup case show INV-0042 --why")
+@click.argument("wanted", metavar="ID|REFERENCE")
+@click.option("--merchant", default=MERCHANT, show_default=True)
+@click.option("--why", is_flag=True, help="Each rule that did not fire, too, with every condition's value.")
+@click.option("--json", "as_json", is_flag=True, help="Everything that is stored, as JSON.")
+def show(wanted: str, merchant: str, why: bool, as_json: bool) -> None:
+    """Show a payment, everything that was tried, what comes next, and why.
+
+    Takes the id of a case or a payment, or the merchant's reference of the payment. Looks into the database of the
+    settings, else into the one that `recoup up` or `recoup demo` runs in this folder.
+    """
+
+    async def look(database: Database, _: Settings) -> CaseStory | None:
+        case_id = await _find(database, merchant, wanted)
+        return None if case_id is None else await read_story(database, merchant, case_id)
+
+    story = with_open_database(look)
+    if story is None:
+        raise Refused(f"the merchant {merchant} has no case or payment {wanted}")
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(story)).decode())
+        return
+    for line in story_lines(story, full=why):
+        click.echo(line)
+
+
+async def _find(database: Database, merchant: str, wanted: str) -> UUID | None:
+    """Return the case that is meant: by reference first, for a reference may look like anything."""
+    lookups: list[tuple[Any, dict[str, Any]]] = [(list_payments, {"reference": wanted})]
+    try:
+        wanted_id = UUID(wanted)
+    except ValueError:
+        pass
+    else:
+        lookups += [(list_cases, {"id": wanted_id}), (list_payments, {"id": wanted_id})]
+    for find, filters in lookups:
+        if found := await find(database, merchant, filters, None, 1):
+            case_id: UUID = found[0].case.id
+            return case_id
+    return None
+
+
+def story_lines(story: CaseStory, *, full: bool) -> Iterator[str]:
+    """Yield the story in words, oldest first; `full` explains the rules that did not fire, too."""
+    payment, the_case = story.payment, story.case
+    yield f"payment {payment.reference}  {payment.amount}  {payment.state}  ({payment.method}, {payment.gateway})"
+    ended = f", closed {moment(the_case.closed_at)}" if the_case.closed_at else ""
+    reason = f" ({the_case.stop_reason.replace('_', ' ')})" if the_case.stop_reason else ""
+    yield f"case    {the_case.id}  {the_case.state}{reason}, opened {moment(the_case.opened_at)}{ended}"
+    yield f"policy  {the_case.policy_name} {the_case.policy_digest[:12]}, kept for the whole case"
+    for _, lines in sorted(_moments(story, full), key=lambda entry: entry[0]):
+        yield ""
+        yield from lines
+
+
+def _moments(story: CaseStory, full: bool) -> Iterator[tuple[datetime, list[str]]]:
+    for attempt in story.attempts:
+        yield attempt.finished_at or attempt.submitted_at or attempt.created_at, [_attempt_words(attempt)]
+    steps = {step.decision_id: step for step in story.steps if step.decision_id is not None}
+    for decision in story.decisions:
+        yield decision.decided_at, _decision_lines(decision, steps.get(decision.id), full)
+    for step in story.steps:
+        if step.decision_id is None:
+            asked = f"{moment(step.created_at)}  {step.planned_by} asked for a try"
+            yield step.created_at, [f"{asked}: {_step_words(step)}"]
+
+
+def _attempt_words(attempt: Attempt) -> str:
+    at = attempt.submitted_at or attempt.created_at
+    decline = attempt.decline
+    why = f": {decline.category} (code {decline.code}, retryable {decline.retryable})" if decline else ""
+    sent = f", sent {attempt.sends} times with one key" if attempt.sends > 1 else ""
+    return f"{moment(at)}  attempt {attempt.number} ({attempt.origin}) {attempt.state}{why}{sent}"
+
+
+def _decision_lines(decision: DecisionRow, step: TimelineStep | None, full: bool) -> list[str]:
+    outcome = msgspec.json.decode(decision.outcome, type=Retry | Stop)
+    explanation = msgspec.json.decode(decision.explanation, type=Explanation)
+    lines = [f"{moment(decision.decided_at)}  decided: {outcome_words(outcome)}"]
+    lines += [f"    {line}" for line in explanation_lines(explanation, full=full)]
+    if step is not None:
+        lines.append(f"    -> {_step_words(step)}")
+    return lines
+
+
+def _step_words(step: TimelineStep) -> str:
+    if step.state is StepState.PLANNED:
+        return f"to come at {moment(step.due_at)}"
+    if step.state is StepState.SKIPPED:
+        return f"skipped: {step.skipped_because}"
+    finished = f" at {moment(step.finished_at)}" if step.finished_at else ""
+    return f"{step.state}{finished}"

@@ -1,0 +1,135 @@
+"""One start of the demo: the parts, put together and taken apart."""
+
+import asyncio
+import socket
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from recoup_cli.compose import build_service, database_url
+from recoup_cli.demo.outcome import Outcome, judge, read_files
+from recoup_cli.demo.play import Player
+from recoup_cli.demo.population import GATEWAY, MONTH, make_samples, references
+from recoup_cli.demo.state import KEY_FILE, DemoClock, DemoState, load_state, save_state
+from recoup_cli.demo.telling import tell_outcome, tell_where
+from recoup_cli.refusals import Refused
+from recoup_cli.single import MERCHANT, POSTGRES, base_url, first_key, serve_api, write_private
+from recoup_core.settings import Settings
+from recoup_core.storage.audit import verify_audit
+from recoup_core.storage.listing import list_payments
+from recoup_core.storage.migrate import migrate
+from recoup_core.wiring import Service
+from recoup_plugins.gateways.sandbox import SandboxGateway
+from recoup_workers.inprocess import InProcess
+
+_COLUMNS: Final = (
+    TextColumn("{task.fields[day]}"),
+    BarColumn(),
+    TextColumn("{task.percentage:>3.0f} %"),
+    TimeElapsedColumn(),
+)
+
+
+class DemoSession:
+    """Holds what was started; `end` stops it in the opposite order."""
+
+    def __init__(self, settings: Settings, state: DemoState, clock: DemoClock, service: Service) -> None:
+        self._settings = settings
+        self._state = state
+        self._clock = clock
+        self._service = service
+        self._example: str | None = None
+
+    @classmethod
+    async def begin(cls, settings: Settings, payments: int, seed: str) -> "DemoSession":
+        """Bring the database up to date and open the service at the moment up to which was played."""
+        folder = settings.data_dir
+        kept = load_state(folder)
+        now = datetime.now(UTC)
+        state = kept or DemoState(payments=payments, seed=seed, start=now - MONTH, end=now, position=now - MONTH)
+        await migrate(database_url(settings))
+        clock = DemoClock(state.position)
+        service = build_service(settings, clock=clock)
+        await service.open()
+        if kept is None:
+            await _refuse_leftovers(service, folder)
+            save_state(folder, state)
+        return cls(settings, state, clock, service)
+
+    async def play(self, console: Console, stop: asyncio.Event) -> bool:
+        """Play what is left of the month and tell what came of it; False where books or audit trail don't hold."""
+        if self._state.finished:
+            count = self._state.payments
+            console.print(f"Going on with the {count} payments of the first start; none is played again.")
+        else:
+            await self._play(console, stop)
+        if stop.is_set():
+            return True
+        outcome = await self._judge()
+        verified = await verify_audit(self._service.database, self._clock.now())
+        tell_outcome(console, outcome, verified)
+        self._example = outcome.example
+        return not outcome.differences and verified.fault is None
+
+    async def stay(self, console: Console, listener: socket.socket, stop: asyncio.Event) -> None:
+        """Be an ordinary installation, on the machine's time, until told to stop."""
+        self._clock.let_go()
+        work = InProcess(self._service)
+        await work.start()
+        try:
+            where = partial(tell_where, console, base_url(listener), await self._key(), self._example)
+            await serve_api(self._service, listener, stop, where)
+        finally:
+            await work.stop()
+
+    async def end(self) -> None:
+        """Close what `begin` opened."""
+        await self._service.close()
+
+    async def _play(self, console: Console, stop: asyncio.Event) -> None:
+        state = self._state
+        samples = make_samples(state.payments, state.seed, state.start)
+        console.print(f"Playing {state.payments} failed payments of the last {MONTH.days} days ...")
+        work = InProcess(self._service)
+        await work.start()
+        try:
+            with Progress(*_COLUMNS, console=console, transient=True) as progress:
+                task = progress.add_task("", total=(state.end - state.start).total_seconds(), day="")
+
+                def show(at: datetime) -> None:
+                    progress.update(task, completed=(at - state.start).total_seconds(), day=f"{at:%d %b %H:%M}")
+
+                player = Player(self._service, work, self._clock, samples)
+                self._state = await player.play(state, stop, lambda now: save_state(self._settings.data_dir, now), show)
+        finally:
+            await work.stop()
+        await self._service.sweep(self._clock.now())  # seals what was written last
+
+    async def _judge(self) -> Outcome:
+        gateway = self._service.context.gateways[GATEWAY]
+        if not isinstance(gateway, SandboxGateway):
+            raise Refused(f"the gateway {GATEWAY} is no sandbox")
+        files = await read_files(self._service, MERCHANT, references(self._state.payments))
+        return judge(files, gateway.bank.totals())
+
+    async def _key(self) -> str:
+        """Return the demo's admin key; it guards sample data only, so it is kept in a file beside them."""
+        kept = self._settings.data_dir / KEY_FILE
+        minted = await first_key(self._service)
+        if minted is not None:
+            write_private(kept, minted.secret)
+        return kept.read_text() if kept.exists() else "<make one with `recoup keys create`>"
+
+
+async def _refuse_leftovers(service: Service, folder: Path) -> None:
+    """Refuse a database that outlived its data folder: root's may lie elsewhere (see `embedded_postgres`)."""
+    if not await list_payments(service.database, MERCHANT, {}, None, 1):
+        return
+    await service.close()
+    elsewhere = folder / POSTGRES / "data-is-in"
+    place = elsewhere.read_text().strip() if elsewhere.exists() else str(folder / POSTGRES)
+    raise Refused("the database holds an earlier demo, but its state is gone", f"remove {place} to start afresh")

@@ -1,0 +1,135 @@
+"""From the bytes of a request to values: decoded once, strictly, and never with a card number in them."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import unquote_to_bytes
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.params import HeaderParameter, QueryParameter
+
+from recoup_core.domain.cardnumbers import holds_card_number, refuse_card_numbers
+from recoup_core.domain.errors import CardNumberRefused
+from recoup_core.flows.operate import By
+from recoup_core.storage.calls import Call
+from recoup_core.storage.listing import DEFAULT_PAGE, MAX_PAGE
+from recoup_server.auth import Caller
+from recoup_server.errors import BadCursor, RequestInvalid
+
+MAX_BODY: Final = 1024 * 1024
+
+T = TypeVar("T")
+
+IdempotencyKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Made by the caller, once per intention: the same call with the same key is done once.",
+    ),
+]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description=f"Rows of a page; {DEFAULT_PAGE} if not given.")]
+Cursor = Annotated[
+    str | None, QueryParameter(max_length=200, description="`next_cursor` of the page before; filters stay the same.")
+]
+
+
+def read(body: bytes, shape: type[T]) -> T:
+    """Decode a JSON body strictly; raise `RequestInvalid` with the field's path, or `CardNumberRefused`."""
+    refuse_hidden(body)
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as mistake:
+        message, _, path = str(mistake).partition(" - at ")
+        raise RequestInvalid(path.strip("`").removeprefix("$").removeprefix(".") or "body", message) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as mistake:
+        raise RequestInvalid("body", f"is not JSON that can be read ({type(mistake).__name__})") from None
+
+
+def refuse_hidden(body: bytes) -> None:
+    """Refuse card numbers, and NUL characters, which the database can't store.
+
+    The plain search runs over the bytes as they came; only where it finds something, or where escapes could hide
+    something from it, is the body decoded and walked field by field.
+    """
+    text = body.decode("utf-8", "replace")
+    if "\\u" not in text and not holds_card_number(text):
+        return
+    try:
+        decoded = msgspec.json.decode(body)
+        refuse_card_numbers(decoded, "body")
+        _refuse_nul(decoded)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if holds_card_number(text):
+            raise CardNumberRefused("body") from None
+
+
+def _refuse_nul(value: Any) -> None:
+    if isinstance(value, str) and "\0" in value:
+        raise RequestInvalid("body", "holds a NUL character")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_nul(key)
+            _refuse_nul(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_nul(inner)
+
+
+def refused_address(path: bytes, query: bytes, key: str) -> Exception | None:
+    """Return why a path, a query string or an idempotency key is refused, None where nothing is wrong with them."""
+    for field, raw in (("path", path), ("query", query), ("Idempotency-Key", key.encode("latin-1", "replace"))):
+        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8", "replace")
+        if "\0" in text:
+            return RequestInvalid(field, "holds a NUL character")
+        if holds_card_number(text):
+            return CardNumberRefused(field)
+    return None
+
+
+def by(request: Request[Any, Any, Any], caller: Caller, key: str, body: bytes) -> By:
+    """Return who asks for a change, with the call it is remembered under."""
+    asked = b"\n".join([request.method.encode(), request.scope["path"].encode(), body])
+    return By(
+        merchant_id=caller.merchant_id,
+        actor=caller.actor,
+        correlation_id=caller.correlation_id,
+        call=Call(key, asked),
+    )
+
+
+def seal_cursor(kind: str, *parts: object) -> str:
+    """Return an opaque cursor of one kind of list."""
+    return base64.urlsafe_b64encode(":".join([kind, *map(str, parts)]).encode()).decode().rstrip("=")
+
+
+def open_cursor(cursor: str | None, kind: str, *types: Callable[[str], Any]) -> list[Any] | None:
+    """Return the parts of a cursor, None where none was given; raise `BadCursor` for one that is not this list's."""
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        found, *parts = text.split(":")
+        if found != kind:
+            raise BadCursor
+        return [make(part) for make, part in zip(types, parts, strict=True)]
+    except (binascii.Error, ValueError):
+        raise BadCursor from None
+
+
+def id_cursor(cursor: str | None, kind: str) -> UUID | None:
+    """Return the id that a list goes on before."""
+    parts = open_cursor(cursor, kind, UUID)
+    return None if parts is None else parts[0]
+
+
+def cut(rows: list[T], limit: int, kind: str, id_of: Callable[[T], UUID]) -> tuple[list[T], str | None]:
+    """Cut what was read, one row more than asked, to a page and the cursor of the next one."""
+    page = rows[:limit]
+    more = len(rows) > limit
+    return page, seal_cursor(kind, id_of(page[-1])) if more and page else None

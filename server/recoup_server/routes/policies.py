@@ -1,0 +1,102 @@
+"""Policies: those in force, and whether a text would be accepted as one."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import RawBody
+
+from recoup_core.rules.book import ambiguities
+from recoup_core.rules.compile import CompiledPolicy, compile_policy
+from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.wiring import Service
+from recoup_server.auth import READS, WRITES_POLICIES
+from recoup_server.examples import POLICY
+from recoup_server.openapi import BEARER, LISTS, refusals, takes
+from recoup_server.reading import read
+from recoup_server.schemas_in import PolicyIn
+from recoup_server.schemas_out import PolicyCheckOut, PolicyList, PolicyOut
+
+CHECKS_AT_ONCE: Final = 2
+"""A check takes up to a second of one core; more of them at once would hold up everybody else."""
+
+
+class PolicyChecker:
+    """Checks texts away from the event loop, a few at a time."""
+
+    def __init__(self, in_force: Sequence[CompiledPolicy]) -> None:
+        self._in_force = [compiled.policy for compiled in in_force]
+        self._places = asyncio.Semaphore(CHECKS_AT_ONCE)
+
+    async def check(self, text: str, name: str) -> PolicyCheckOut:
+        """Return what is wrong with a text, or its digest."""
+        async with self._places:
+            return await asyncio.to_thread(_check, text, name, self._in_force)
+
+
+def _check(text: str, name: str, in_force: Sequence[Policy]) -> PolicyCheckOut:
+    try:
+        policy = parse_policy(text, source=name)
+        others = [other for other in in_force if (other.kind, other.name) != (policy.kind, policy.name)]
+        problems = ambiguities([*others, policy])  # a policy of the same name would be replaced
+        if problems:
+            raise PolicyInvalid(problems)
+        compiled = compile_policy(policy)
+    except PolicyInvalid as refusal:
+        return PolicyCheckOut(valid=False, problems=list(refusal.problems), digest=None, engine=None)
+    try:
+        return PolicyCheckOut(valid=True, problems=[], digest=compiled.digest, engine=compiled.engine_name)
+    finally:
+        compiled.close()
+
+
+@get(
+    "/policies",
+    operation_id="listPolicies",
+    summary="List the policies in force",
+    guards=[READS],
+    responses=LISTS,
+    security=BEARER,
+    tags=["policies"],
+)
+async def get_policies(service: NamedDependency[Service]) -> PolicyList:
+    """Return the policies that new cases are opened under."""
+    return PolicyList(items=[_out(compiled) for compiled in service.context.book.policies])
+
+
+@post(
+    "/policies/check",
+    status_code=200,
+    operation_id="checkPolicy",
+    summary="Check a policy's text",
+    guards=[WRITES_POLICIES],
+    responses=refusals(400, 401, 403, 413, 503),
+    security=BEARER,
+    tags=["policies"],
+    opt=takes(PolicyIn, small=POLICY),
+)
+async def post_check(body: RawBody, checker: NamedDependency[PolicyChecker]) -> PolicyCheckOut:
+    """Return every problem with its line and column; a text with problems is answered with 200 and `valid: false`."""
+    given = read(body, PolicyIn)
+    return await checker.check(given.text, given.name)
+
+
+def _out(compiled: CompiledPolicy) -> PolicyOut:
+    policy = compiled.policy
+    applies: dict[str, Any] = {fact: list(values) for fact, values in policy.applies_to.only.items()}
+    return PolicyOut(
+        name=policy.name,
+        kind=policy.kind,
+        digest=compiled.digest,
+        source=policy.source,
+        note=policy.note,
+        engine=compiled.engine_name,
+        applies_to=applies,
+        rules=[rule.name for rule in policy.rules],
+    )
+
+
+HANDLERS = (get_policies, post_check)

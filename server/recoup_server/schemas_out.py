@@ -1,0 +1,314 @@
+"""What answers carry: only what was meant for callers, never a merchant's id, an idempotency key or a job's lease."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from recoup_core.domain.attempt import Attempt, AttemptState, Origin
+from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.decline import Decline
+from recoup_core.domain.happened import HumanTask, TaskKind
+from recoup_core.domain.payment import Customer, Method, Network, Payment, PaymentState
+from recoup_core.domain.recovery import CaseState, RecoveryCase, StepKind, StepState, TimelineStep
+from recoup_core.flows.recover import Opened
+from recoup_core.rules.errors import Problem as PolicyProblem
+from recoup_core.storage.listing import CaseRow
+from recoup_core.storage.merchants import Role
+
+
+class Out(msgspec.Struct, frozen=True, kw_only=True):
+    """What all answers share."""
+
+
+class StepOut(Out, frozen=True, kw_only=True):
+    """One step of a case's timeline."""
+
+    id: UUID
+    kind: StepKind
+    state: StepState
+    due_at: datetime
+    gateway: str | None
+    credential_id: UUID | None
+    rule: str
+    """The policy's rule that planned it, or what a person asked for."""
+    planned_by: str
+    skipped_because: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class AttemptOut(Out, frozen=True, kw_only=True):
+    """One try to collect, by whomever it was made."""
+
+    id: UUID
+    payment_id: UUID
+    case_id: UUID
+    number: int
+    origin: Origin
+    state: AttemptState
+    gateway: str
+    gateway_ref: str | None
+    credential_id: UUID | None
+    method: Method
+    network: Network | None
+    amount_minor: int
+    currency: str
+    decline: Decline | None
+    sends: int
+    created_at: datetime
+    submitted_at: datetime | None
+    finished_at: datetime | None
+
+
+class PaymentOut(Out, frozen=True, kw_only=True):
+    """One debt."""
+
+    id: UUID
+    reference: str
+    state: PaymentState
+    customer: Customer
+    amount_minor: int
+    currency: str
+    captured_minor: int
+    gateway: str
+    gateway_ref: str | None
+    method: Method
+    subscription: Mapping[str, Any]
+    first_failed_at: datetime
+    created_at: datetime
+
+
+class CaseOut(Out, frozen=True, kw_only=True):
+    """The effort to collect one payment."""
+
+    id: UUID
+    payment_id: UUID
+    state: CaseState
+    policy_name: str
+    policy_digest: str
+    """The exact policy text this case keeps to its end."""
+    stop_reason: str | None
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class CaseDetail(Out, frozen=True, kw_only=True):
+    """A payment, its case, and what comes next."""
+
+    payment: PaymentOut
+    case: CaseOut
+    next_step: StepOut | None
+    """The retry that is planned or under way; None where nothing is."""
+
+
+class CasePage(Out, frozen=True, kw_only=True):
+    """A page of payments with their cases, newest first."""
+
+    items: list[CaseDetail]
+    next_cursor: str | None
+    """Give it back as `cursor` for the next page; None on the last."""
+
+
+class AttemptPage(Out, frozen=True, kw_only=True):
+    """A page of attempts, newest first."""
+
+    items: list[AttemptOut]
+    next_cursor: str | None
+
+
+class TaskOut(Out, frozen=True, kw_only=True):
+    """Something that waits for a person, or waited."""
+
+    id: UUID
+    kind: TaskKind
+    reason: str
+    case_id: UUID | None
+    payment_id: UUID | None
+    attempt_id: UUID | None
+    opened_at: datetime
+    due_at: datetime
+    resolved_at: datetime | None
+    resolved_by: str | None
+    resolution: str | None
+
+
+class TaskPage(Out, frozen=True, kw_only=True):
+    """A page of open tasks, newest first."""
+
+    items: list[TaskOut]
+    next_cursor: str | None
+
+
+class EventOut(Out, frozen=True, kw_only=True):
+    """One thing that happened."""
+
+    id: int
+    at: datetime
+    kind: str
+    actor: str
+    case_id: UUID | None
+    payment_id: UUID | None
+    attempt_id: UUID | None
+    correlation_id: str | None
+    data: Mapping[str, Any]
+
+
+class EventPage(Out, frozen=True, kw_only=True):
+    """Events, oldest first, in an order in which nothing is ever slipped in behind the cursor."""
+
+    items: list[EventOut]
+    next_cursor: str
+    """Always set: keep it, and ask again with it for what happened since."""
+    has_more: bool
+    """Whether more may be had at once; a page can be empty and have more."""
+
+
+class DecisionOut(Out, frozen=True, kw_only=True):
+    """Why: the facts, the rules considered, the limits that spoke, and what was decided."""
+
+    id: UUID
+    policy_digest: str
+    rule: str
+    facts: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    explanation: Mapping[str, Any]
+    decided_at: datetime
+
+
+class TimelineEntry(Out, frozen=True, kw_only=True):
+    """One thing on the timeline: a step with its attempt and its reason, an attempt made elsewhere, or a decision."""
+
+    at: datetime
+    kind: Literal["step", "attempt", "decision"]
+    """`attempt`: one that no step led to. `decision`: one that led to no step, such as to stop."""
+    future: bool
+    """Whether it is still to come."""
+    step: StepOut | None
+    attempt: AttemptOut | None
+    decision: DecisionOut | None
+
+
+class TimelineOut(Out, frozen=True, kw_only=True):
+    """The whole story of a case, past and future, in order."""
+
+    case: CaseOut
+    payment: PaymentOut
+    entries: list[TimelineEntry]
+    events: list[EventOut]
+
+
+class GatewayOut(Out, frozen=True, kw_only=True):
+    """A configured gateway account and how it is."""
+
+    name: str
+    methods: list[Method]
+    finds_charges: bool
+    """Whether it can be asked what became of a charge."""
+    key_lifetime_s: int
+    """How long it surely remembers an idempotency key, in seconds."""
+    health: Literal["ok", "failing"]
+    trouble: str | None
+    """The kind of error of the last check; its text stays in the logs."""
+    checked_at: datetime
+
+
+class GatewayList(Out, frozen=True, kw_only=True):
+    """The merchant's gateways."""
+
+    items: list[GatewayOut]
+
+
+class PolicyOut(Out, frozen=True, kw_only=True):
+    """A policy in force."""
+
+    name: str
+    kind: str
+    digest: str
+    source: str
+    note: str
+    engine: str
+    """Which evaluator answers: `durable_rules` or `closures`."""
+    applies_to: Mapping[str, list[str]]
+    rules: list[str]
+
+
+class PolicyList(Out, frozen=True, kw_only=True):
+    """The policies in force."""
+
+    items: list[PolicyOut]
+
+
+class PolicyCheckOut(Out, frozen=True, kw_only=True):
+    """What was found in a policy's text; a text with problems is an answer, not an error."""
+
+    valid: bool
+    problems: list[PolicyProblem]
+    digest: str | None
+    """The name of this exact text, where it is valid."""
+    engine: str | None
+
+
+class WebhookOut(Out, frozen=True, kw_only=True):
+    """The webhook is stored; it is applied soon after."""
+
+    new_events: int
+    """0 where all of it had been received before."""
+
+
+class ApiKeyOut(Out, frozen=True, kw_only=True):
+    """A key, without its secret."""
+
+    id: UUID
+    principal: str
+    roles: list[Role]
+    hint: str
+    """Its last four characters."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ApiKeyList(Out, frozen=True, kw_only=True):
+    """The merchant's keys, newest first."""
+
+    items: list[ApiKeyOut]
+
+
+class MintedKeyOut(Out, frozen=True, kw_only=True):
+    """A new key; its secret is shown this once."""
+
+    key: ApiKeyOut
+    secret: str
+
+
+def attempt_out(attempt: Attempt) -> AttemptOut:
+    """Return an attempt as callers see it."""
+    return msgspec.convert(attempt, AttemptOut, from_attributes=True)
+
+
+def task_out(task: HumanTask) -> TaskOut:
+    """Return a task as callers see it."""
+    return msgspec.convert(task, TaskOut, from_attributes=True)
+
+
+def row_out(row: CaseRow | Opened) -> CaseDetail:
+    """Return a payment with its case as callers see them."""
+    return detail_out(row.payment, row.case, row.next_step)
+
+
+def file_out(file: CaseFile) -> CaseDetail:
+    """Return what callers see of a case file."""
+    coming = (s for s in file.steps if s.kind is StepKind.RETRY and s.state in (StepState.PLANNED, StepState.RUNNING))
+    return detail_out(file.payment, file.case, next(coming, None))
+
+
+def detail_out(payment: Payment, case: RecoveryCase, step: TimelineStep | None) -> CaseDetail:
+    """Return a payment, its case and the next step as callers see them."""
+    return CaseDetail(
+        payment=msgspec.convert(payment, PaymentOut, from_attributes=True),
+        case=msgspec.convert(case, CaseOut, from_attributes=True),
+        next_step=None if step is None else msgspec.convert(step, StepOut, from_attributes=True),
+    )

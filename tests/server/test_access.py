@@ -1,0 +1,257 @@
+"""Who may do what: keys, roles and tenants, on every route there is."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from httpx import AsyncClient, Response
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+
+from recoup_core.storage.merchants import Role
+from recoup_core.wiring import Service
+from recoup_server import examples
+from recoup_server.app import PREFIX
+from recoup_server.auth import KEY_CACHED, Requires
+
+EVERYBODY = set(Role)
+WORKERS = {Role.AGENT, Role.OPERATOR, Role.ADMIN}
+
+MAY: dict[str, set[Role]] = {
+    "reportFailedPayment": WORKERS,
+    "listPayments": EVERYBODY,
+    "getPayment": EVERYBODY,
+    "listCases": EVERYBODY,
+    "getCase": EVERYBODY,
+    "getTimeline": EVERYBODY,
+    "pauseCase": WORKERS,
+    "resumeCase": WORKERS,
+    "retryNow": WORKERS,
+    "cancelCase": WORKERS,
+    "updateCredential": WORKERS,
+    "listAttempts": EVERYBODY,
+    "getAttempt": EVERYBODY,
+    "resolveAttempt": {Role.OPERATOR, Role.ADMIN},
+    "listTasks": EVERYBODY,
+    "resolveTask": {Role.OPERATOR, Role.ADMIN},
+    "listEvents": EVERYBODY,
+    "listGateways": EVERYBODY,
+    "listPolicies": EVERYBODY,
+    "checkPolicy": {Role.POLICY_AUTHOR, Role.ADMIN},
+    "listApiKeys": {Role.ADMIN},
+    "createApiKey": {Role.ADMIN},
+    "revokeApiKey": {Role.ADMIN},
+}
+"""Who may call what; a route that is not here fails the tests."""
+
+PUBLIC = {"receiveWebhook"}
+"""Signed by the gateway instead."""
+
+BODIES: dict[str, Any] = {
+    "reportFailedPayment": examples.PAYMENT,
+    "cancelCase": examples.CANCEL,
+    "updateCredential": examples.CREDENTIAL,
+    "resolveAttempt": examples.RESOLVE_ATTEMPT,
+    "resolveTask": examples.RESOLVE_TASK,
+    "checkPolicy": examples.POLICY,
+    "createApiKey": examples.API_KEY,
+}
+
+
+def handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
+    """Every operation of the API."""
+    for route in app.routes:
+        if route.path.startswith(PREFIX):
+            for handler in getattr(route, "route_handlers", ()):
+                if handler.operation_id:
+                    yield handler
+
+
+async def call(client: AsyncClient, handler: HTTPRouteHandler, secret: str | None, ids: dict[str, str]) -> Response:
+    """Call an operation with a good body and what stands in its path."""
+    (path,) = handler.paths
+    for name, value in ids.items():
+        path = path.replace(f"{{{name}:uuid}}", value).replace(f"{{{name}:str}}", value)
+    assert "{" not in path, f"{path}: say in this test what its parameter is"
+    headers = {"Idempotency-Key": str(uuid4())}
+    if secret is not None:
+        headers["Authorization"] = f"Bearer {secret}"
+    (method,) = handler.http_methods
+    body = BODIES.get(str(handler.operation_id))
+    if handler.operation_id == "updateCredential":  # the caller's own gateway, so that only the case can be at fault
+        body = {**body, "gateway": ids["gateway"]}
+    content = b"" if body is None else msgspec.json.encode(body)
+    return await client.request(method, PREFIX + path, content=content, headers=headers)
+
+
+@pytest.fixture
+async def ids(api: Any, report: Callable[..., Awaitable[dict[str, Any]]]) -> dict[str, str]:
+    """One thing of each kind that has an id, all of the first merchant."""
+    opened = await report(code="a_code_nobody_knows")
+    attempts = (await api.get("/attempts", payment=opened["payment"]["id"])).json()["items"]
+    tasks = (await api.get("/tasks")).json()["items"]
+    key = (await api.post("/api-keys", examples.API_KEY)).json()
+    return {
+        "payment_id": opened["payment"]["id"],
+        "case_id": opened["case"]["id"],
+        "attempt_id": attempts[0]["id"],
+        "task_id": tasks[0]["id"],
+        "key_id": key["key"]["id"],
+        "gateway": "sandbox",
+    }
+
+
+async def test_every_route_says_who_may_call_it(app: Litestar) -> None:
+    """A route without a guard would be open to the world."""
+    for handler in handlers(app):
+        guards = [guard for guard in handler.resolve_guards() if isinstance(guard, Requires)]
+        name = str(handler.operation_id)
+        assert len(guards) == (0 if name in PUBLIC else 1), name
+    assert {str(handler.operation_id) for handler in handlers(app)} == MAY.keys() | PUBLIC
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_each_role_may_do_what_it_may(
+    app: Litestar, client: AsyncClient, make_key: Any, ids: dict[str, str], role: Role
+) -> None:
+    """Every operation with a key of every role: let in, or refused as forbidden, as the table says."""
+    secret = await make_key(role)
+
+    for handler in handlers(app):
+        name = str(handler.operation_id)
+        if name in PUBLIC:
+            continue
+        answer = await call(client, handler, secret, ids)
+        if role in MAY[name]:
+            assert answer.status_code not in (401, 403, 500), (name, answer.text)
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), name
+
+
+async def test_no_route_answers_about_another_merchant(
+    app: Litestar, client: AsyncClient, make_key: Any, merchants: tuple[str, str], ids: dict[str, str]
+) -> None:
+    """Another merchant's thing is not found, on every route that takes an id; the owner finds it."""
+    mine, theirs = await make_key("admin"), await make_key("admin", merchant=merchants[1])
+    tried = 0
+
+    for handler in handlers(app):
+        (path,) = handler.paths
+        if "{" not in path or str(handler.operation_id) in PUBLIC:
+            continue
+        tried += 1
+        crossing = await call(client, handler, theirs, ids | {"gateway": "sandbox-other"})
+        assert (crossing.status_code, crossing.json()["code"]) == (404, "not_found"), handler.operation_id
+        own = await call(client, handler, mine, ids)
+        assert own.status_code in (200, 409), (handler.operation_id, own.text)
+
+    assert tried >= 11
+
+
+async def test_no_list_shows_another_merchants_rows(
+    app: Litestar, client: AsyncClient, other: Any, ids: dict[str, str]
+) -> None:
+    """Every list without an id in its path, read by a merchant that has nothing."""
+    shared = {"listPolicies"}
+
+    for handler in handlers(app):
+        (path,) = handler.paths
+        if "{" in path or handler.http_methods != {"GET"} or str(handler.operation_id) in shared:
+            continue
+        items = (await other.get(path)).json()["items"]
+        told = str(items)
+        assert not any(value in told for name, value in ids.items() if name != "gateway"), path
+        assert "sandbox'" not in told, path
+
+
+async def test_filters_find_nothing_of_another_merchant(other: Any, ids: dict[str, str]) -> None:
+    """Knowing an id helps nobody: filters by it are narrowed to the caller's own rows."""
+    for path, params in (
+        ("/recovery-cases", {"payment": ids["payment_id"]}),
+        ("/attempts", {"payment": ids["payment_id"]}),
+        ("/events", {"case": ids["case_id"]}),
+        ("/payments", {"customer": examples.PAYMENT["customer"]["ref"]}),
+    ):
+        assert (await other.get(path, **params)).json()["items"] == [], path
+
+
+@pytest.mark.parametrize(
+    "authorization", [None, "", "Bearer", "Bearer ", "Bearer rk_wrong", "Basic cms6eA==", "Bearer " + "rk_" + "x" * 500]
+)
+async def test_without_a_good_key_nothing_is_answered(
+    app: Litestar, client: AsyncClient, authorization: str | None
+) -> None:
+    """401 on every route, before anything of the request is read."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+
+    answer = await client.get(f"{PREFIX}/payments", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "rk_wrong" not in answer.text
+
+
+async def test_no_route_answers_without_a_key(app: Litestar, client: AsyncClient, ids: dict[str, str]) -> None:
+    """Every operation but the gateways' webhooks."""
+    for handler in handlers(app):
+        if str(handler.operation_id) not in PUBLIC:
+            answer = await call(client, handler, None, ids)
+            assert answer.status_code == 401, handler.operation_id
+
+
+async def test_an_expired_key_is_refused(api: Any, make_key: Any, clock: Any) -> None:
+    """At the moment it expires, though it was seen a moment before."""
+    api.secret = await make_key("viewer", expires_at=clock.now() + timedelta(seconds=2))
+    assert (await api.get("/payments")).status_code == 200
+
+    clock.advance(timedelta(seconds=2))
+
+    assert (await api.get("/payments")).status_code == 401
+
+
+async def test_a_revoked_key_works_for_seconds_at_most(api: Any, client: AsyncClient, clock: Any) -> None:
+    """A process remembers a key for five seconds, then asks again."""
+    made = (await api.post("/api-keys", {"principal": "ci", "roles": ["viewer"]})).json()
+    headers = {"Authorization": f"Bearer {made['secret']}"}
+    assert (await client.get(f"{PREFIX}/payments", headers=headers)).status_code == 200
+
+    revoked = await api.delete(f"/api-keys/{made['key']['id']}")
+    clock.advance(KEY_CACHED)
+
+    assert (revoked.status_code, revoked.json()["revoked_at"] is None) == (200, False)
+    assert (await client.get(f"{PREFIX}/payments", headers=headers)).status_code == 401
+
+
+async def test_a_key_is_shown_once(api: Any, service: Service) -> None:
+    """The secret is in the answer that makes it, and nowhere else, not even in the database."""
+    made = await api.post("/api-keys", {"principal": "ci", "roles": ["agent", "viewer"]})
+
+    assert made.status_code == 201
+    secret = made.json()["secret"]
+    listed = await api.get("/api-keys")
+    assert secret not in listed.text
+    assert made.json()["key"] in listed.json()["items"]
+    assert made.json()["key"]["roles"] == ["agent", "viewer"]
+    async with service.database.connection() as connection:
+        rows = await connection.fetch("SELECT to_jsonb(k)::text FROM api_key k")
+        events = await connection.fetch("SELECT to_jsonb(e)::text FROM event e")
+    assert not any(secret in row[0] for row in [*rows, *events])
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"principal": "x", "roles": []}, "roles"),
+        ({"principal": "x", "roles": ["emperor"]}, "roles[0]"),
+        ({"principal": "", "roles": ["viewer"]}, "principal"),
+        ({"principal": "x", "roles": ["viewer"], "expires_at": "2026-11-23T09:00:00Z"}, "expires_at"),
+    ],
+)
+async def test_a_key_that_makes_no_sense_is_refused(api: Any, body: dict[str, Any], field: str) -> None:
+    """Roles are known ones, and nobody makes a key that has already expired."""
+    answer = await api.post("/api-keys", body)
+
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
