@@ -195,7 +195,7 @@ class Metrics:
         self.gateway_call_seconds.labels(gateway, call, outcome).observe(seconds)
 
     def job_run(self, kind: str, outcome: str) -> None:
-        """Count a job that ended: `done` or `failed`."""
+        """Count a job that ended: `done`, `failed`, or `stale` (others hold it by now)."""
         self.jobs_run.labels(kind, outcome).inc()
 
     def job_started(self, kind: str, late_s: float) -> None:

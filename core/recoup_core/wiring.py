@@ -1,9 +1,11 @@
 """Settings, plugins and policies become one `Service` per process; nothing is opened before `open`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
+
+import structlog
 
 from recoup_core.flows.context import Context, Measures
 from recoup_core.flows.jobs import run_jobs
@@ -13,11 +15,13 @@ from recoup_core.ports import Clock, Gateway, SystemClock
 from recoup_core.rules.book import PolicyBook
 from recoup_core.settings import Settings
 from recoup_core.storage.changes import JobRef
-from recoup_core.storage.engine import Database
+from recoup_core.storage.engine import Database, DatabaseUnavailable
 from recoup_core.storage.jobs import JobQueue
 from recoup_core.storage.lookups import PolicyText, keep_policy_texts
 from recoup_core.storage.merchants import ensure_merchants
 from recoup_core.storage.tables import bind_tables
+
+log = structlog.get_logger(__name__)
 
 
 class Service:
@@ -69,9 +73,17 @@ class Service:
         await self.database.close()
 
     async def run_jobs(self, refs: Sequence[JobRef]) -> None:
-        """Run claimed jobs; a bad one never fails its neighbours."""
+        """Run the jobs that are still held by their claim; a bad one never fails its neighbours, and nothing raises."""
         assert self._recorder is not None  # open() came first
-        await run_jobs(self.context, self._recorder, refs)
+        lease = timedelta(seconds=self.settings.worker.lease_s)
+        try:
+            held = await self.jobs.renew(refs, self.clock.now(), lease)
+        except DatabaseUnavailable as away:
+            log.warning("jobs_wait_for_the_database", jobs=len(refs), error=str(away))
+            return
+        for stale in set(refs) - set(held):
+            self.context.measures.job_run(stale.kind, "stale")
+        await run_jobs(self.context, self._recorder, held)
 
     async def sweep(self, now: datetime) -> None:
         """One round of what keeps anything from being stuck."""

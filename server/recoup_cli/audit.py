@@ -31,5 +31,6 @@ def verify() -> int:
         click.echo(f"the audit trail is broken: {result.fault.message}", err=True)
         click.echo(f"  {result.events} events in {result.seals} seals before it fit", err=True)
         return FAILED
-    click.echo(f"the audit trail is whole: {result.events} events in {result.seals} seals")
+    young = f", {result.unsealed} more not sealed yet" if result.unsealed else ""
+    click.echo(f"the audit trail is whole: {result.events} events in {result.seals} seals{young}")
     return 0

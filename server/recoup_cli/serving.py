@@ -8,11 +8,13 @@ import click
 from recoup_cli.compose import build_service, database_url, refuse_pending
 from recoup_cli.refusals import FAILED
 from recoup_core.settings import Settings, load_settings
+from recoup_core.telemetry import configure_logging
 
 
 def _ready() -> Settings:
     """Return valid settings of a process whose database is reachable and up to date."""
     settings = load_settings()
+    configure_logging(settings.log.level, settings.log.format)
     asyncio.run(refuse_pending(settings))
     return settings
 

@@ -20,8 +20,8 @@ from recoup_core.rules.book import PolicyBook
 from recoup_core.rules.compile import EngineChoice
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.changes import JobRef
+from recoup_core.storage.commit_order import CERTAIN_BELOW
 from recoup_core.storage.engine import Database
-from recoup_core.storage.listing import CERTAIN_BELOW
 from recoup_core.storage.merchants import Role, mint_key
 from recoup_core.telemetry import Metrics
 from recoup_core.wiring import Service, shipped_policies

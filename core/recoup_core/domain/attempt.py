@@ -119,12 +119,20 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The lease generation of the job that submitted it; a later one finding it submitted knows the sender died."""
     created_at: datetime
     submitted_at: datetime | None = None
+    """When it first left us, or was made elsewhere: its key lives from here on."""
+    last_sent_at: datetime | None = None
+    """When it left us last; an earlier send that surely never arrived is no attempt, so limits count from here."""
     finished_at: datetime | None = None
 
     @property
     def amount(self) -> Money:
         """What is to be collected."""
         return Money(self.amount_minor, self.currency)
+
+    @property
+    def made_at(self) -> datetime:
+        """The moment that limits and the order of declines go by."""
+        return self.last_sent_at or self.submitted_at or self.created_at
 
     @property
     def live(self) -> bool:

@@ -1,12 +1,13 @@
 """Everything one decision about a payment needs, read together under the payment's lock."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 import msgspec
 
 from recoup_core.domain.attempt import Attempt, AttemptState
+from recoup_core.domain.happened import HumanTask, TaskKind
 from recoup_core.domain.payment import Credential, CredentialRole, Payment
 from recoup_core.domain.recovery import RecoveryCase, StepKind, StepState, TimelineStep
 
@@ -26,8 +27,8 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
     other_attempts: tuple[Attempt, ...] = ()
     """What was tried for other payments on the accounts behind these credentials."""
 
-    open_tasks: tuple[tuple[str, UUID], ...] = ()
-    """Kind and attempt of the tasks about this payment that wait for a person."""
+    open_tasks: tuple[HumanTask, ...] = ()
+    """What waits for a person about this payment."""
 
     @property
     def account_attempts(self) -> tuple[Attempt, ...]:
@@ -46,9 +47,9 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def last_declined(self) -> Attempt | None:
-        """The latest declined attempt of any origin."""
-        declined = [a for a in self.attempts if a.state is AttemptState.DECLINED]
-        return declined[-1] if declined else None
+        """The declined attempt of any origin that was made last; it may have been told before an older one."""
+        declined = (a for a in self.attempts if a.state is AttemptState.DECLINED)
+        return max(declined, key=lambda a: (a.made_at, a.number), default=None)
 
     @property
     def rule_uses(self) -> Mapping[str, int]:
@@ -105,3 +106,8 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
         """Return the file with this credential added or replaced."""
         others = [c for c in self.credentials if c.id != credential.id]
         return msgspec.structs.replace(self, credentials=(*others, credential))
+
+    def without_tasks(self, kinds: Collection[TaskKind], attempt_id: UUID | None) -> "CaseFile":
+        """Return the file after tasks of these kinds (about one attempt, if given) were resolved."""
+        left = (t for t in self.open_tasks if t.kind not in kinds or attempt_id not in (None, t.attempt_id))
+        return msgspec.structs.replace(self, open_tasks=tuple(left))

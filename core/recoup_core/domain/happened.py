@@ -84,3 +84,18 @@ class HumanTask(msgspec.Struct, frozen=True, kw_only=True):
     resolved_at: datetime | None = None
     resolved_by: str | None = None
     resolution: str | None = None
+
+
+def task_opened(task: HumanTask, actor: str, correlation_id: str | None) -> Event:
+    """Return the event that tells of a new task."""
+    return Event(
+        at=task.opened_at,
+        merchant_id=task.merchant_id,
+        kind=EventKind.TASK_OPENED,
+        actor=actor,
+        case_id=task.case_id,
+        payment_id=task.payment_id,
+        attempt_id=task.attempt_id,
+        correlation_id=correlation_id,
+        data={"task": str(task.kind), "task_id": str(task.id), "reason": task.reason},
+    )

@@ -8,6 +8,7 @@ Kill the process anywhere: the lease ends, and who takes the job over finds out 
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -26,12 +27,15 @@ from recoup_core.flows.planning import plan_next
 from recoup_core.flows.recorder import Answer, Recorder
 from recoup_core.flows.situation import history_by_account, situation_of
 from recoup_core.ports import ChargeRequest, NotSent
-from recoup_core.rules.decide import check_account
+from recoup_core.rules.decide import check_account, when_late
 from recoup_core.storage.cases import payments_of_steps
 from recoup_core.storage.changes import JobRef
 
 BY_HAND: Final = "by hand"
 """The rule of a step that a person or the customer asked for."""
+
+LATE: Final = timedelta(hours=1)
+"""A step executed this long after its time is checked against its rule's hours again."""
 
 CUSTOMER: Final = "customer"
 """`planned_by` of the try that follows a new credential."""
@@ -144,6 +148,8 @@ def _begin_planned(draft: Draft, step: TimelineStep, locked: Locked, ref: JobRef
         draft.skip_step(step, refusal)
         plan_next(draft, locked.policy(draft))
         return None
+    if _moved_because_late(draft, step, locked):
+        return None
     credential = _credential(draft, step)
     assert credential is not None  # the guard saw it
     if not _within_limits(draft, step, credential, locked):
@@ -166,6 +172,29 @@ def _guard(draft: Draft, step: TimelineStep) -> str | None:
     return None
 
 
+def _moved_because_late(draft: Draft, step: TimelineStep, locked: Locked) -> bool:
+    """Whether the step missed its time (we were down) and waits for its rule's hours: nobody is charged at 3 a.m."""
+    if step.planned_by != POLICY or draft.now - step.due_at < LATE:
+        return False
+    policy = locked.policy(draft)
+    allowed_at = when_late(policy, step.rule, situation_of(draft.file, draft.now))
+    if allowed_at is None:
+        draft.skip_step(step, "it missed its time, and its rule's time is over")
+        plan_next(draft, policy)
+    elif allowed_at > draft.now:
+        _move_planned(draft, step, allowed_at, "it missed its time and waits for its rule's hours")
+    else:
+        return False
+    return True
+
+
+def _move_planned(draft: Draft, step: TimelineStep, to: datetime, because: str) -> None:
+    """Plan the same step for a later time, and say why."""
+    moved = draft.move_step(step, StepEvent.MOVE, due_at=to)
+    draft.put_job(COLLECT, moved.id, to)
+    draft.tell(EventKind.STEP_MOVED, step=str(step.id), due_at=to.isoformat(), because=because)
+
+
 def _within_limits(draft: Draft, step: TimelineStep, credential: Credential, locked: Locked) -> bool:
     """Check the network limits once more, under the accounts' locks; move or replace the step where they say no."""
     allowed_at, findings = check_account(situation_of(draft.file, draft.now), credential, draft.now)
@@ -173,9 +202,7 @@ def _within_limits(draft: Draft, step: TimelineStep, credential: Credential, loc
         return True
     rules = ", ".join(sorted({finding.rule for finding in findings}))
     if allowed_at is not None and step.planned_by != POLICY:
-        moved = draft.move_step(step, StepEvent.MOVE, due_at=allowed_at)
-        draft.put_job(COLLECT, moved.id, allowed_at)
-        draft.tell(EventKind.STEP_MOVED, step=str(step.id), due_at=allowed_at.isoformat(), because=rules)
+        _move_planned(draft, step, allowed_at, f"network limits: {rules}")
         return False
     # a policy's step is planned anew, so that the new time keeps the policy's windows and is explained
     draft.skip_step(step, f"network limits: {rules}")
@@ -185,6 +212,7 @@ def _within_limits(draft: Draft, step: TimelineStep, credential: Credential, loc
 
 def _submit_new(draft: Draft, step: TimelineStep, credential: Credential, ref: JobRef) -> Send:
     attempt = _new_attempt(draft, step, credential, ref)
+    draft.actor = step.planned_by
     draft.add_attempt(attempt)
     draft.move_step(step, StepEvent.START)
     draft.tell(EventKind.ATTEMPT_SUBMITTED, attempt.id, number=attempt.number, gateway=attempt.gateway, rule=step.rule)
@@ -214,6 +242,7 @@ def _new_attempt(draft: Draft, step: TimelineStep, credential: Credential, ref: 
         claim=ref.claim,
         created_at=draft.now,
         submitted_at=draft.now,
+        last_sent_at=draft.now,
     )
 
 
@@ -224,10 +253,7 @@ def _send_again(draft: Draft, attempt: Attempt, locked: Locked, ref: JobRef) -> 
         cancel_unsent(draft, f"the case is {draft.file.case.state}")
         plan_next(draft, locked.policy(draft))
         return None
-    history = history_by_account(draft.file.account_attempts, without=attempt.id)
-    situation = msgspec.structs.replace(situation_of(draft.file, draft.now), history=history)
-    allowed_at, _ = check_account(situation, credential, draft.now)
-    if allowed_at is None or allowed_at > draft.now:
+    if not limits_allow(draft, attempt, credential):
         cancel_unsent(draft, "network limits")
         plan_next(draft, locked.policy(draft))
         return None
@@ -235,9 +261,19 @@ def _send_again(draft: Draft, attempt: Attempt, locked: Locked, ref: JobRef) -> 
     return _send_of(draft, sent, credential)
 
 
+def limits_allow(draft: Draft, attempt: Attempt, credential: Credential) -> bool:
+    """Whether an attempt written down before may leave now; the caller holds the locks of its account."""
+    history = history_by_account(draft.file.account_attempts, without=attempt.id)
+    situation = msgspec.structs.replace(situation_of(draft.file, draft.now), history=history)
+    allowed_at, _ = check_account(situation, credential, draft.now)
+    return allowed_at is not None and allowed_at <= draft.now
+
+
 def resubmit(draft: Draft, attempt: Attempt, ref: JobRef) -> Attempt:
     """Write down that the same attempt leaves once more, with the same key and under this claim."""
-    sent = draft.move_attempt(attempt, AttemptEvent.SUBMIT, sends=attempt.sends + 1, claim=ref.claim)
+    sent = draft.move_attempt(
+        attempt, AttemptEvent.SUBMIT, sends=attempt.sends + 1, claim=ref.claim, last_sent_at=draft.now
+    )
     draft.tell(EventKind.ATTEMPT_RESENT, attempt.id, sends=sent.sends)
     return sent
 

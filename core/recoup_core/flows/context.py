@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
@@ -20,9 +20,6 @@ from recoup_core.storage.changes import Changes
 from recoup_core.storage.engine import Database
 from recoup_core.storage.lookups import policy_texts
 
-GATEWAY_CALLS_AT_ONCE: Final = 200
-"""Calls one process has open at gateways at the same time."""
-
 
 class Measures(Protocol):
     """What flows tell about themselves; telemetry listens."""
@@ -32,7 +29,7 @@ class Measures(Protocol):
         ...
 
     def job_run(self, kind: str, outcome: str) -> None:
-        """One job ended: `done` or `failed`."""
+        """One job ended: `done`, `failed`, or `stale` (others hold it by now)."""
         ...
 
     def job_started(self, kind: str, late_s: float) -> None:

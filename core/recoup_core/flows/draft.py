@@ -1,5 +1,6 @@
 """A case file being worked on: each change is seen by what follows, and collected to be written together."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -8,7 +9,7 @@ import msgspec
 
 from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent
 from recoup_core.domain.casefile import CaseFile
-from recoup_core.domain.happened import Event, EventKind, HumanTask
+from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, task_opened
 from recoup_core.domain.payment import PAYMENT, Credential, PaymentEvent
 from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepState, TimelineStep
 from recoup_core.storage.changes import Changes, NewJob
@@ -56,7 +57,18 @@ class Draft:
     def ask_human(self, task: HumanTask) -> None:
         """Put a task in the queue and tell so."""
         self.changes.add(task)
-        self.tell(EventKind.TASK_OPENED, task.attempt_id, task=str(task.kind), task_id=str(task.id), reason=task.reason)
+        self.changes.add(task_opened(task, self.actor, self.correlation_id))
+
+    def close_tasks(self, kinds: Collection[TaskKind], resolution: str, attempt_id: UUID | None = None) -> None:
+        """Take tasks of these kinds (about one attempt, if given) out of the queue: what they asked is answered."""
+        for task in self.file.open_tasks:
+            if task.kind in kinds and attempt_id in (None, task.attempt_id):
+                resolved = msgspec.structs.replace(
+                    task, resolved_at=self.now, resolved_by=self.actor, resolution=resolution
+                )
+                self.changes.update(resolved)
+                self.tell(EventKind.TASK_RESOLVED, task.attempt_id, task=str(task.kind), task_id=str(task.id))
+        self.file = self.file.without_tasks(kinds, attempt_id)
 
     # -- attempts
 

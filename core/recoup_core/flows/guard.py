@@ -69,7 +69,17 @@ async def _guarded(
         return Unknown(reason="TimeoutError: no answer in time")
     except Exception as raised:  # promise 2: whatever a gateway raises is unknown, never failed
         return Unknown(reason=f"{type(raised).__name__}: {redact(_text(raised))}")
-    return answer if broke is None else Unknown(reason=f"TypeError: {broke}")
+    if broke is not None:
+        return Unknown(reason=f"TypeError: {broke}")
+    return _without_secrets(answer)
+
+
+def _without_secrets(answer: Answer) -> Answer:
+    """Redact the one free text an answer holds: it is stored, shown and told (promise 11)."""
+    if not isinstance(answer, Declined) or not answer.decline.message:
+        return answer
+    decline = msgspec.structs.replace(answer.decline, message=redact(answer.decline.message))
+    return msgspec.structs.replace(answer, decline=decline)
 
 
 def _we_are_canceled() -> bool:

@@ -1,23 +1,24 @@
 """What gateways tell us: verified on the raw body, stored first, applied later, in any order and number."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from recoup_core.domain.attempt import Attempt, AttemptState, Origin
+from recoup_core.domain.attempt import Attempt, Origin
 from recoup_core.domain.cardnumbers import holds_card_number
 from recoup_core.domain.decline import Decline
 from recoup_core.domain.errors import DomainError
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import CredentialRole, Customer
+from recoup_core.domain.redact import redact
 from recoup_core.flows.context import Context, locked_cases
 from recoup_core.flows.draft import INBOUND, Draft
-from recoup_core.flows.outcomes import collected, record_outcome
+from recoup_core.flows.outcomes import paid_elsewhere, record_outcome
 from recoup_core.flows.planning import plan_next, skip_planned
 from recoup_core.flows.recover import (
     FailureReport,
@@ -27,11 +28,12 @@ from recoup_core.flows.recover import (
     open_case,
     reported_attempt,
 )
-from recoup_core.ports import Declined, GatewayEvent, Succeeded
+from recoup_core.ports import Declined, GatewayEvent, ReportedFailure, Succeeded
 from recoup_core.storage.changes import Changes, JobRef, NewJob
 from recoup_core.storage.lookups import (
     InboundEvent,
     close_inbound,
+    lock_charges,
     open_inbound,
     payment_by_reference,
     payment_of_charge,
@@ -114,12 +116,14 @@ async def _apply(context: Context, ref: JobRef) -> None:
     elif event.failure is not None and isinstance(event.outcome, Declined):
         await _open_from(context, ref, stored, event, merchant)
     else:
-        await _close(context, ref, "ignored", "it concerns no payment we know and opens none")
+        meanwhile = await _ignore(context, ref, stored, event, merchant)
+        if meanwhile is not None:
+            await _apply_to_case(context, ref, stored, event, meanwhile)
 
 
 async def _open_from(context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, merchant: str) -> None:
     """Open the case that a failure event tells of; a report that breaks a rule is refused once, not for ever."""
-    report = _report(merchant, stored.gateway, event)
+    report = _report(merchant, stored.gateway, event, context.clock.now())
     try:
         await open_case(context, report, f"gateway:{stored.gateway}", ref.correlation_id)
     except PaymentExists as known:  # the merchant reported it at the same moment
@@ -169,11 +173,11 @@ def _own_attempt(draft: Draft, event: GatewayEvent) -> Attempt | None:
 def _record_foreign(draft: Draft, event: GatewayEvent) -> bool:
     """Count an attempt somebody else made on this payment; a success by any route ends the case."""
     if isinstance(event.outcome, Succeeded):
-        return _paid_elsewhere(draft, event, event.outcome)
+        return paid_elsewhere(draft, event.occurred_at, event.outcome)
     if not isinstance(event.outcome, Declined):
         return False
     file = draft.file
-    if any(_same_attempt(a, event) for a in file.attempts) or file.payment.first_failed_at > event.occurred_at:
+    if any(_same_attempt(a, event) for a in file.attempts):
         return False
     attempt = _foreign(draft, event, event.outcome.decline)
     draft.add_attempt(attempt)
@@ -184,11 +188,17 @@ def _record_foreign(draft: Draft, event: GatewayEvent) -> bool:
 
 def _foreign(draft: Draft, event: GatewayEvent, decline: Decline) -> Attempt:
     file = draft.file
-    token = event.failure.token if event.failure else None
-    credential = next((c for c in file.credentials if c.token == token), None)
+    told = _told_credential(file.payment.gateway, event.failure) if event.failure else None
+    known = next((c for c in file.credentials if told and (c.gateway, c.token) == (told.gateway, told.token)), None)
+    if told is None:  # as in a report: without a word about it, the primary was tried
+        known = next(iter(file.usable()), None)
     prior = PriorAttempt(at=event.occurred_at, decline=decline, gateway_ref=event.gateway_ref)
     number = 1 + max((a.number for a in file.attempts), default=0)
-    return reported_attempt(file.payment, file.case.id, number, prior, credential, draft.now)
+    attempt = reported_attempt(file.payment, file.case.id, number, prior, known, draft.now)
+    if told is None or known is not None:
+        return attempt
+    # a token we don't know: limits still count it, for the account that its fingerprint names
+    return msgspec.structs.replace(attempt, account_key=told.account_key, network=told.network)
 
 
 def _same_attempt(attempt: Attempt, event: GatewayEvent) -> bool:
@@ -198,53 +208,13 @@ def _same_attempt(attempt: Attempt, event: GatewayEvent) -> bool:
     return attempt.origin is Origin.REPORTED and abs(attempt.submitted_at - event.occurred_at) < SAME_ATTEMPT
 
 
-def _paid_elsewhere(draft: Draft, event: GatewayEvent, outcome: Succeeded) -> bool:
-    """Somebody else collected this payment at the same gateway: booked as a reported success, and the case is over."""
-    file = draft.file
-    if any(a.gateway_ref == outcome.gateway_ref and a.state is AttemptState.SUCCEEDED for a in file.attempts):
-        return False
-    attempt = Attempt(
-        id=new_id(),
-        merchant_id=file.payment.merchant_id,
-        payment_id=file.payment.id,
-        case_id=file.case.id,
-        number=1 + max((a.number for a in file.attempts), default=0),
-        origin=Origin.REPORTED,
-        gateway=file.payment.gateway,
-        method=file.payment.method,
-        amount_minor=outcome.amount.amount_minor,
-        currency=outcome.amount.currency,
-        gateway_ref=outcome.gateway_ref,
-        state=AttemptState.SUCCEEDED,
-        claim=0,
-        created_at=draft.now,
-        submitted_at=event.occurred_at,
-        finished_at=draft.now,
-    )
-    draft.add_attempt(attempt)
-    collected(draft, attempt, outcome.amount)
-    return True
-
-
-def _report(merchant: str, gateway: str, event: GatewayEvent) -> FailureReport:
+def _report(merchant: str, gateway: str, event: GatewayEvent, now: datetime) -> FailureReport:
     """Turn a gateway's event about a failed payment into the report that opens its case."""
     failure, outcome = event.failure, event.outcome
     assert failure is not None  # the caller saw both
     assert isinstance(outcome, Declined)
-    credentials: tuple[ReportedCredential, ...] = ()
-    if failure.token is not None:
-        credentials = (
-            ReportedCredential(
-                gateway=gateway,
-                token=failure.token,
-                gateway_customer=failure.gateway_customer,
-                fingerprint=failure.fingerprint,
-                method=failure.method,
-                network=failure.network,
-                role=CredentialRole.PRIMARY,
-                issuer_country=failure.country,
-            ),
-        )
+    told = _told_credential(gateway, failure)
+    at = min(event.occurred_at, now)  # the gateway's clock may be ahead of ours; a case is not lost for that
     return FailureReport(
         merchant_id=merchant,
         reference=failure.payment_reference,
@@ -254,9 +224,45 @@ def _report(merchant: str, gateway: str, event: GatewayEvent) -> FailureReport:
         gateway=gateway,
         gateway_ref=event.gateway_ref,
         method=failure.method,
-        credentials=credentials,
-        attempts=(PriorAttempt(at=event.occurred_at, decline=outcome.decline, gateway_ref=event.gateway_ref),),
+        credentials=() if told is None else (told,),
+        attempts=(PriorAttempt(at=at, decline=outcome.decline, gateway_ref=event.gateway_ref),),
     )
+
+
+def _told_credential(gateway: str, failure: ReportedFailure) -> ReportedCredential | None:
+    if failure.token is None:
+        return None
+    return ReportedCredential(
+        gateway=gateway,
+        token=failure.token,
+        gateway_customer=failure.gateway_customer,
+        fingerprint=failure.fingerprint,
+        method=failure.method,
+        network=failure.network,
+        role=CredentialRole.PRIMARY,
+        issuer_country=failure.country,
+    )
+
+
+async def _ignore(
+    context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, merchant: str
+) -> UUID | None:
+    """Close an event about no payment we know; return the payment where it was reported at this very moment.
+
+    Whoever opens a case takes the same lock and then looks for ignored successes, so one of the two sees the other.
+    """
+    async with context.database.transaction() as connection:
+        if event.gateway_ref is not None:
+            await lock_charges(connection, stored.gateway, [event.gateway_ref])
+            known = await payment_of_charge(connection, merchant, stored.gateway, event.attempt_id, event.gateway_ref)
+            if known is not None:
+                return known
+        note = "it concerns no payment we know and opens none"
+        await close_inbound(connection, stored.id, "ignored", note, context.clock.now())
+        changes = Changes()
+        changes.finish(ref)
+        await changes.write(connection)
+    return None
 
 
 async def _close(context: Context, ref: JobRef, state: str, note: str | None) -> None:
@@ -269,6 +275,9 @@ async def _close(context: Context, ref: JobRef, state: str, note: str | None) ->
 
 def _scrubbed(event: GatewayEvent) -> bytes:
     """Return the event as JSON without any card number: first the payload goes, then what we read of a failure."""
+    if isinstance(event.outcome, Declined) and event.outcome.decline.message:
+        decline = msgspec.structs.replace(event.outcome.decline, message=redact(event.outcome.decline.message))
+        event = msgspec.structs.replace(event, outcome=msgspec.structs.replace(event.outcome, decline=decline))
     text = msgspec.json.encode(event)
     if holds_card_number(text.decode()):
         event = msgspec.structs.replace(event, payload={"removed": "it held a card number"})

@@ -11,6 +11,7 @@ from recoup_core.flows.intake import run_inbound
 from recoup_core.flows.recorder import Recorder
 from recoup_core.flows.settle import run_settle
 from recoup_core.storage.changes import JobRef
+from recoup_core.storage.engine import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,8 @@ async def run_jobs(context: Context, recorder: Recorder, refs: Sequence[JobRef])
         _measure_lag(context, members)
         try:
             await _run(context, recorder, kind, members)
+        except DatabaseUnavailable as away:  # one by one would only wait for it as many times; the leases end
+            log.warning("jobs_wait_for_the_database", kind=kind, jobs=len(members), error=str(away))
         except Exception as failure:
             if len(members) == 1:
                 context.measures.job_run(kind, "failed")

@@ -22,7 +22,7 @@ from recoup_core.domain.recovery import CaseEvent, CaseState
 from recoup_core.flows.collect import BY_HAND, CUSTOMER
 from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import Draft
-from recoup_core.flows.outcomes import cancel_unsent, give_up, record_outcome
+from recoup_core.flows.outcomes import ASKING_WHAT_NEXT, cancel_unsent, give_up, record_outcome
 from recoup_core.flows.planning import plan_by_hand, plan_next, skip_planned
 from recoup_core.flows.recover import ReportedCredential, UnknownGateway, credential_of
 from recoup_core.flows.situation import situation_of
@@ -103,6 +103,7 @@ async def cancel(context: Context, case_id: UUID, by: By, reason: str) -> CaseFi
         draft.tell(EventKind.CASE_CANCELED, reason=reason)
         skip_planned(draft, "the case is canceled")
         cancel_unsent(draft, "the case is canceled")
+        draft.close_tasks(ASKING_WHAT_NEXT, "the case is canceled")
         if draft.file.payment.state is PaymentState.OWED:
             draft.move_payment(PaymentEvent.CLOSE)
             draft.tell(EventKind.PAYMENT_CLOSED, reason=reason)
@@ -232,6 +233,7 @@ def _require_open(draft: Draft) -> None:
 def _reopen(draft: Draft, because: str) -> None:
     draft.move_case(CaseEvent.REOPEN, stop_reason=None)
     draft.tell(EventKind.CASE_REOPENED, because=because)
+    draft.close_tasks(ASKING_WHAT_NEXT, f"the case went on: {because}")
 
 
 def _plan_now(draft: Draft, credential: Credential, rule: str, planned_by: str) -> None:

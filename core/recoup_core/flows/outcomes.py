@@ -1,10 +1,10 @@
 """`record_outcome`: the one way every answer ends, whether it came directly, by webhook, look-up or by hand."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent
+from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent, AttemptState, Origin
 from recoup_core.domain.happened import EventKind, TaskKind
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.ledger import capture_entry
@@ -23,11 +23,20 @@ MAX_SENDS: Final = 8
 NOT_SENT_WAITS: Final = tuple(timedelta(seconds=s) for s in (30, 60, 300, 900, 1800, 3600, 3600))
 """Waits after a certain "not sent": the gateway is unreachable or busy, the same key goes again."""
 
+MAX_NOT_SENT_WAIT: Final = timedelta(hours=6)
+"""The longest wait a gateway may ask for: meanwhile the attempt holds the payment's lease."""
+
 SETTLE_AFTER_UNKNOWN: Final = timedelta(seconds=30)
 """A lost answer may still be on its way; the first look-up waits this long."""
 
 SETTLE_AFTER_PENDING: Final = timedelta(hours=1)
 """A pending charge is told by webhook; the look-up is for the webhook that never comes."""
+
+ASKING_OUTCOME: Final = frozenset({TaskKind.UNKNOWN_OUTCOME, TaskKind.PENDING_TOO_LONG})
+"""Tasks that are done with as soon as the attempt's outcome is known, however it became known."""
+
+ASKING_WHAT_NEXT: Final = frozenset({TaskKind.MANUAL_REVIEW, TaskKind.STUCK_JOB})
+"""Tasks that are done with when the case goes on or is over."""
 
 Outcome = Succeeded | Declined | Pending | NotSent | Unknown
 
@@ -125,6 +134,34 @@ def collected(draft: Draft, attempt: Attempt, amount: Money) -> None:
         end_paid(draft, via=f"attempt {attempt.number}")
 
 
+def paid_elsewhere(draft: Draft, at: datetime, outcome: Succeeded) -> bool:
+    """Somebody else collected this payment at the same gateway: booked as a reported success, and the case is over."""
+    file = draft.file
+    if any(a.gateway_ref == outcome.gateway_ref and a.state is AttemptState.SUCCEEDED for a in file.attempts):
+        return False
+    attempt = Attempt(
+        id=new_id(),
+        merchant_id=file.payment.merchant_id,
+        payment_id=file.payment.id,
+        case_id=file.case.id,
+        number=1 + max((a.number for a in file.attempts), default=0),
+        origin=Origin.REPORTED,
+        gateway=file.payment.gateway,
+        method=file.payment.method,
+        amount_minor=outcome.amount.amount_minor,
+        currency=outcome.amount.currency,
+        gateway_ref=outcome.gateway_ref,
+        state=AttemptState.SUCCEEDED,
+        claim=0,
+        created_at=draft.now,
+        submitted_at=at,
+        finished_at=draft.now,
+    )
+    draft.add_attempt(attempt)
+    collected(draft, attempt, outcome.amount)
+    return True
+
+
 def _book(draft: Draft, attempt: Attempt, amount_minor: int) -> None:
     payment = draft.file.payment
     draft.move_payment(None, captured_minor=payment.captured_minor + amount_minor)
@@ -151,6 +188,7 @@ def end_paid(draft: Draft, via: str) -> None:
         draft.tell(EventKind.CASE_RECOVERED, via=via)
     skip_planned(draft, "the payment is paid")
     cancel_unsent(draft, "the payment is paid")
+    draft.close_tasks(ASKING_WHAT_NEXT, "the payment is paid")
 
 
 def cancel_unsent(draft: Draft, because: str) -> None:
@@ -200,7 +238,8 @@ def _not_send(draft: Draft, attempt: Attempt, outcome: NotSent, policy: Compiled
         return
     draft.move_attempt(attempt, AttemptEvent.NOT_SEND)
     wait = NOT_SENT_WAITS[min(attempt.sends, len(NOT_SENT_WAITS)) - 1]
-    wait = max(wait, timedelta(seconds=outcome.retry_after_s or 0))
+    asked_s = min(MAX_NOT_SENT_WAIT.total_seconds(), outcome.retry_after_s or 0)
+    wait = max(wait, timedelta(seconds=asked_s))
     draft.tell(EventKind.ATTEMPT_NOT_SENT, attempt.id, reason=outcome.reason, again_in_s=wait.total_seconds())
     draft.changes.drop_job(SETTLE, attempt.id)
     draft.put_job(COLLECT, attempt.step_id or attempt.id, draft.now + wait)
@@ -209,6 +248,7 @@ def _not_send(draft: Draft, attempt: Attempt, outcome: NotSent, policy: Compiled
 def _finish(draft: Draft, attempt: Attempt) -> None:
     """The attempt is over: its step is done and nobody needs to find out anything more."""
     draft.changes.drop_job(SETTLE, attempt.id)
+    draft.close_tasks(ASKING_OUTCOME, "the outcome is known", attempt.id)
     step = draft.file.step(attempt.step_id) if attempt.step_id else None
     if step is not None and step.state is StepState.RUNNING:
         draft.move_step(step, StepEvent.FINISH)

@@ -12,7 +12,7 @@ from recoup_core.domain.recovery import CaseEvent, CaseState, StepKind, StepStat
 from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.situation import facts_of, situation_of
 from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.decide import Decision, Retry, Stop, decide_retry
+from recoup_core.rules.decide import Decision, Retry, Situation, Stop, decide_retry
 from recoup_core.rules.facts import RetryFacts
 from recoup_core.storage.changes import StoredDecision
 
@@ -33,8 +33,9 @@ def plan_next(draft: Draft, policy: CompiledPolicy, facts: RetryFacts | None = N
     if file.case.state is not CaseState.OPEN or file.payment.state is not PaymentState.OWED or waits:
         return
     facts = facts or facts_of(file, draft.now)
-    decision = decide_retry(policy, facts, situation_of(file, draft.now))
-    stored = _store(draft, decision, facts)
+    situation = situation_of(file, draft.now)
+    decision = decide_retry(policy, facts, situation)
+    stored = _store(draft, decision, facts, situation)
     if isinstance(decision.outcome, Retry):
         _plan_retry(draft, decision, decision.outcome, stored)
     else:
@@ -75,7 +76,7 @@ def plan_by_hand(draft: Draft, retry: Retry, rule: str, planned_by: str) -> Time
     return _add_retry(draft, retry, rule, planned_by, None)
 
 
-def _store(draft: Draft, decision: Decision, facts: RetryFacts) -> StoredDecision:
+def _store(draft: Draft, decision: Decision, facts: RetryFacts, situation: Situation) -> StoredDecision:
     stored = StoredDecision(
         id=new_id(),
         merchant_id=draft.file.payment.merchant_id,
@@ -83,6 +84,7 @@ def _store(draft: Draft, decision: Decision, facts: RetryFacts) -> StoredDecisio
         policy_digest=draft.file.case.policy_digest,
         rule=decision.rule,
         facts=msgspec.Raw(msgspec.json.encode(facts)),
+        situation=msgspec.Raw(msgspec.json.encode(situation)),
         outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
         explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
         decided_at=draft.now,

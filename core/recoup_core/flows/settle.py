@@ -14,7 +14,8 @@ import msgspec
 
 from recoup_core.domain.attempt import Attempt, AttemptState
 from recoup_core.domain.happened import TaskKind
-from recoup_core.flows.collect import Send, charge_request, resubmit, send
+from recoup_core.domain.recovery import CaseState
+from recoup_core.flows.collect import Send, charge_request, limits_allow, resubmit, send
 from recoup_core.flows.context import Context, locked_cases
 from recoup_core.flows.draft import SETTLE, SYSTEM, Draft
 from recoup_core.flows.guard import Unknown, find_charge_guarded
@@ -133,7 +134,7 @@ async def _wait_or_resend(
     found: Pending | NotFound | Unknown,
 ) -> Send | None:
     """The look-up could not tell: re-send where that is safe, else look again later, and tell a person in time."""
-    async with locked_cases(context, [search.payment_id]) as locked:
+    async with locked_cases(context, [search.payment_id], accounts=True) as locked:
         draft = locked.draft(search.payment_id, SYSTEM, ref.correlation_id)
         attempt = draft.file.attempt(search.request.attempt_id) if draft else None
         if draft is None or attempt is None or attempt.state not in (AttemptState.UNKNOWN, AttemptState.PENDING):
@@ -146,12 +147,20 @@ async def _wait_or_resend(
 
 
 def may_resend(draft: Draft, attempt: Attempt, gateway: Gateway) -> bool:
-    """Whether the same key may go again: the look-up is sure by now, and the gateway surely still knows the key."""
+    """Whether the same key may go again: it is still wanted and allowed, the look-up is sure, the key surely known.
+
+    A lost attempt of a case that is paid, canceled or paused stays lost: sending it would collect what nobody asks for.
+    """
+    credential = next((c for c in draft.file.credentials if c.id == attempt.credential_id), None)
+    if draft.file.case.state is not CaseState.OPEN or credential is None or not credential.valid:
+        return False
     first_sent = attempt.submitted_at or attempt.created_at
     age = draft.now - first_sent
     known = age < gateway.capabilities.key_lifetime - KEY_MARGIN
     sure = not gateway.capabilities.finds_charges or age >= gateway.capabilities.find_lag
-    return attempt.state is AttemptState.UNKNOWN and known and sure and attempt.sends < MAX_SENDS
+    if attempt.state is not AttemptState.UNKNOWN or not known or not sure or attempt.sends >= MAX_SENDS:
+        return False
+    return limits_allow(draft, attempt, credential)
 
 
 def _look_again(draft: Draft, attempt: Attempt, found: Pending | NotFound | Unknown) -> None:
@@ -176,5 +185,5 @@ def _look_again(draft: Draft, attempt: Attempt, found: Pending | NotFound | Unkn
 
 def open_task_once(draft: Draft, kind: TaskKind, attempt: Attempt, reason: str) -> None:
     """Ask a person, unless the same question about the same attempt is already waiting."""
-    if (kind, attempt.id) not in draft.file.open_tasks:
+    if (kind, attempt.id) not in {(task.kind, task.attempt_id) for task in draft.file.open_tasks}:
         open_task(draft, kind, reason, attempt.id)

@@ -73,7 +73,7 @@ def situation_of(file: CaseFile, now: datetime) -> Situation:
         payment_id=payment.id,
         amount=payment.amount,
         first_failed_at=payment.first_failed_at,
-        last_failed_at=_made_at(failed),
+        last_failed_at=failed.made_at,
         last_decline=failed.decline,
         last_account=failed.account_key,
         customer_acted_at=max(gave, default=None),
@@ -102,7 +102,7 @@ def history_by_account(
 def _past(attempt: Attempt) -> PastAttempt:
     decline: Decline | None = attempt.decline
     return PastAttempt(
-        at=_made_at(attempt),
+        at=attempt.made_at,
         amount_minor=attempt.amount_minor,
         currency=attempt.currency,
         payment_id=attempt.payment_id,
@@ -115,10 +115,6 @@ def _past(attempt: Attempt) -> PastAttempt:
         code=decline.code if decline else None,
         blocked_by_gateway=decline.blocked_by_gateway if decline else False,
     )
-
-
-def _made_at(attempt: Attempt) -> datetime:
-    return attempt.submitted_at or attempt.created_at
 
 
 def _last_declined(file: CaseFile) -> Attempt:

@@ -5,19 +5,22 @@ from typing import Final
 
 import structlog
 
-from recoup_core.domain.happened import TaskKind
-from recoup_core.flows.context import Context, locked_cases
+from recoup_core.domain.happened import HumanTask, TaskKind, task_opened
+from recoup_core.domain.ids import new_id
+from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import COLLECT, INBOUND, SETTLE, SYSTEM
-from recoup_core.flows.planning import open_task, plan_next
+from recoup_core.flows.planning import TASK_AGE, plan_next
 from recoup_core.storage.audit import seal_events
 from recoup_core.storage.calls import forget_before
+from recoup_core.storage.changes import Changes, JobRef
 from recoup_core.storage.jobs import JobQueue
 from recoup_core.storage.sweeps import (
     inbound_without_job,
     jobless_attempts,
     jobless_steps,
-    payment_of_job,
     planless_cases,
+    subject_of_job,
+    task_waits,
 )
 
 SWEEP_ROWS: Final = 500
@@ -70,13 +73,36 @@ async def _plan_planless(context: Context, now: datetime) -> None:
 
 
 async def _park_stuck(context: Context, jobs: JobQueue, now: datetime) -> None:
+    """Put aside what never comes to an end, and give each an owner, whatever becomes of the others."""
     for ref in await jobs.park_stuck(now):
         log.error("job_stuck", kind=ref.kind, subject_id=str(ref.subject_id))
-        async with context.database.connection() as connection:
-            payment_id = await payment_of_job(connection, ref.subject_id)
-        if payment_id is None:
-            continue
-        async with locked_cases(context, [payment_id]) as locked:
-            draft = locked.draft(payment_id, SYSTEM, ref.correlation_id)
-            if draft is not None:
-                open_task(draft, TaskKind.STUCK_JOB, f"a {ref.kind} job never came to an end")
+        try:
+            await _ask_about(context, ref, now)
+        except Exception as failure:
+            log.error("stuck_job_without_owner", subject_id=str(ref.subject_id), error=repr(failure))
+
+
+async def _ask_about(context: Context, ref: JobRef, now: datetime) -> None:
+    """Put a stuck job before a person, without its case file: that may be what can't be read."""
+    reason = f"the {ref.kind} job of {ref.subject_id} never came to an end"
+    async with context.database.transaction() as connection:
+        subject = await subject_of_job(connection, ref.subject_id)
+        if subject is None:
+            return
+        merchant = subject.merchant_id or context.gateway_merchants.get(subject.gateway or "")
+        if merchant is None or await task_waits(connection, merchant, TaskKind.STUCK_JOB, reason):
+            return
+        task = HumanTask(
+            id=new_id(),
+            merchant_id=merchant,
+            kind=TaskKind.STUCK_JOB,
+            case_id=subject.case_id,
+            payment_id=subject.payment_id,
+            reason=reason,
+            opened_at=now,
+            due_at=now + TASK_AGE,
+        )
+        changes = Changes()
+        changes.add(task, task_opened(task, SYSTEM, ref.correlation_id))
+        await changes.write(connection)
+    count_events(context, changes)

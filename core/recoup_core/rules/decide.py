@@ -17,7 +17,7 @@ from recoup_core.domain.payment import Credential, CredentialRole
 from recoup_core.rules.compile import CompiledPolicy
 from recoup_core.rules.facts import RetryFacts
 from recoup_core.rules.limits import Blocked, Finding, LimitQuestion, PastAttempt, check_limits
-from recoup_core.rules.schema import RetrySpec, Rule, StopSpec
+from recoup_core.rules.schema import Day, RetrySpec, Rule, StopSpec
 from recoup_core.rules.timing import DoesNotApply, Planned, TimingContext, earliest, next_time
 from recoup_core.rules.trace import RuleTrace
 
@@ -120,6 +120,22 @@ def decide_retry(policy: CompiledPolicy, facts: RetryFacts, situation: Situation
     return Decision(outcome=outcome, rule=rule.name, explanation=explanation)
 
 
+def when_late(policy: CompiledPolicy, rule_name: str, situation: Situation) -> datetime | None:
+    """Return when a retry that missed its time may be made: now, or when the rule's hours and days next allow it.
+
+    A payday that was missed is not waited for once more: the money came, and late beats next month.
+    None: the rule's time is over.
+    """
+    rule = next((rule for rule in policy.policy.rules if rule.name == rule_name), None)
+    actions = (rule.action, rule.otherwise) if rule is not None else ()
+    spec = next((action for action in actions if isinstance(action, RetrySpec)), None)
+    if spec is None:
+        return situation.now
+    without_payday = msgspec.structs.replace(spec, on=None if spec.on == Day.PAYDAY else spec.on)
+    found = earliest(situation.now, without_payday, _timing(rule_name, situation))
+    return None if isinstance(found, DoesNotApply) else found.at
+
+
 def check_account(
     situation: Situation, credential: Credential, at: datetime
 ) -> tuple[datetime | None, tuple[Finding, ...]]:
@@ -151,22 +167,26 @@ def _try_retry(name: str, spec: RetrySpec, rule: Rule, situation: Situation) -> 
         return None, ActionTrace(action=name, applied=False, because=(f"no {spec.credential} credential",))
     if refusal := unattended_refusal(situation, credential):
         return None, ActionTrace(action=name, applied=False, because=(refusal,))
-    context = TimingContext(
-        now=situation.now,
-        first_failed_at=situation.first_failed_at,
-        last_failed_at=situation.last_failed_at,
-        used=situation.uses.get(rule.name, 0),
-        customer_zone=situation.customer_zone,
-        country=situation.country,
-        paydays=situation.paydays,
-        seed=situation.seed,
-    )
+    context = _timing(rule.name, situation)
     planned, findings = _settle_time(spec, context, situation, credential)
     if isinstance(planned, DoesNotApply):
         return None, ActionTrace(action=name, applied=False, because=(planned.reason,), limits=findings)
     gateway = spec.gateway or credential.gateway
     retry = Retry(at=planned.at, credential_id=credential.id, gateway=gateway)
     return retry, ActionTrace(action=name, applied=True, because=planned.because, limits=findings)
+
+
+def _timing(rule_name: str, situation: Situation) -> TimingContext:
+    return TimingContext(
+        now=situation.now,
+        first_failed_at=situation.first_failed_at,
+        last_failed_at=situation.last_failed_at,
+        used=situation.uses.get(rule_name, 0),
+        customer_zone=situation.customer_zone,
+        country=situation.country,
+        paydays=situation.paydays,
+        seed=situation.seed,
+    )
 
 
 def _settle_time(

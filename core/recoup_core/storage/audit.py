@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
+from recoup_core.storage.commit_order import CERTAIN_BELOW
 from recoup_core.storage.engine import Database
 
 GENESIS: Final = bytes(32)
@@ -28,10 +29,14 @@ UNSEALED_AGE: Final = timedelta(minutes=15)
 
 _LOCK_KEY: Final = 0x7265636F75706175  # "recoupau"
 
-_NEXT: Final = """
+_NEXT: Final = f"""
     SELECT e.id, e.txid::text AS txid, event_digest(e) AS digest FROM event e
-    WHERE (e.txid, e.id) > ($1::text::xid8, $2) AND e.txid < pg_snapshot_xmin(pg_current_snapshot())
+    WHERE (e.txid, e.id) > ($1::text::xid8, $2) AND e.txid < {CERTAIN_BELOW}
     ORDER BY e.txid, e.id LIMIT $3"""
+
+_UNSEALED: Final = """
+    LEFT JOIN (SELECT last_txid, last_event_id FROM event_seal ORDER BY number DESC LIMIT 1) s ON true
+    WHERE (s.last_txid IS NULL OR (e.txid, e.id) > (s.last_txid, s.last_event_id))"""
 
 _INSERT: Final = """
     INSERT INTO event_seal (number, event_ids, digests, last_txid, last_event_id, previous, hash, sealed_at)
@@ -51,7 +56,10 @@ class Verified(msgspec.Struct, frozen=True):
 
     seals: int
     events: int
+    """Sealed ones."""
     fault: Fault | None
+    unsealed: int = 0
+    """Events so young that no seal covers them yet."""
 
 
 async def seal_events(database: Database, now: datetime) -> int:
@@ -101,6 +109,9 @@ def chain_hash(previous: bytes, digests: list[bytes]) -> bytes:
 async def verify_audit(database: Database, now: datetime) -> Verified:
     """Walk the whole chain and name the first event or seal that does not fit."""
     async with database.transaction() as connection:
+        await connection.execute(
+            "SET LOCAL statement_timeout = 0"
+        )  # counting tens of millions of events takes its time
         seals = events = 0
         previous = GENESIS
         async for seal in _seals(connection):
@@ -108,7 +119,9 @@ async def verify_audit(database: Database, now: datetime) -> Verified:
             if fault is not None:
                 return Verified(seals, events, fault)
             previous, seals, events = seal["hash"], seals + 1, events + len(seal["event_ids"])
-        return Verified(seals, events, await _check_unsealed(connection, now))
+        fault = await _check_unsealed(connection, now)
+        unsealed = await connection.fetchval(f"SELECT count(*) FROM event e {_UNSEALED}")
+        return Verified(seals, events, fault, unsealed)
 
 
 async def _seals(connection: asyncpg.Connection) -> AsyncIterator[asyncpg.Record]:
@@ -137,12 +150,7 @@ async def _check_seal(
 
 
 async def _check_unsealed(connection: asyncpg.Connection, now: datetime) -> Fault | None:
-    stray = await connection.fetchval(
-        """SELECT min(e.id) FROM event e
-           LEFT JOIN (SELECT last_txid, last_event_id FROM event_seal ORDER BY number DESC LIMIT 1) s ON true
-           WHERE (s.last_txid IS NULL OR (e.txid, e.id) > (s.last_txid, s.last_event_id)) AND e.at < $1""",
-        now - UNSEALED_AGE,
-    )
+    stray = await connection.fetchval(f"SELECT min(e.id) FROM event e {_UNSEALED} AND e.at < $1", now - UNSEALED_AGE)
     if stray is not None:
         return Fault(stray, None, f"event {stray} has not been sealed for over {UNSEALED_AGE}")
     slipped = (

@@ -55,8 +55,8 @@ _LOAD: Final = f"""
                   FROM timeline_step s WHERE s.case_id = c.id),
         'credentials', (SELECT coalesce(json_agg(row_to_json(k) ORDER BY k.created_at, k.id), '[]') FROM credential k
                         WHERE k.merchant_id = p.merchant_id AND k.customer_ref = p.customer ->> 'ref'),
-        'open_tasks', (SELECT coalesce(json_agg(json_build_array(t.kind, t.attempt_id)), '[]') FROM human_task t
-                       WHERE t.payment_id = p.id AND t.attempt_id IS NOT NULL AND t.resolved_at IS NULL),
+        'open_tasks', (SELECT coalesce(json_agg(row_to_json(t) ORDER BY t.id), '[]') FROM human_task t
+                       WHERE t.payment_id = p.id AND t.resolved_at IS NULL),
         'other_attempts', ({_ATTEMPTS.format(merchant="p.merchant_id", keys=_KEYS, but="AND h.payment_id <> p.id")})
     )::text
     FROM payment p

@@ -49,6 +49,8 @@ class StoredDecision(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: str
     rule: str
     facts: msgspec.Raw
+    situation: msgspec.Raw
+    """What timing, credential choice and limits were told: with it the whole decision can be made again."""
     outcome: msgspec.Raw
     explanation: msgspec.Raw
     decided_at: datetime

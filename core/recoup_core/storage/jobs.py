@@ -23,6 +23,10 @@ _RELEASE: Final = """
     UPDATE job j SET visible_at = j.due_at, claims = j.claims - 1
     FROM unnest($1::bigint[], $2::bigint[]) AS r (id, claim) WHERE j.id = r.id AND j.claim = r.claim"""
 
+_RENEW: Final = """
+    UPDATE job j SET visible_at = $3 FROM unnest($1::bigint[], $2::bigint[]) AS r (id, claim)
+    WHERE j.id = r.id AND j.claim = r.claim RETURNING j.id"""
+
 _STUCK: Final = """
     UPDATE job SET visible_at = $1 + interval '1 day', claims = 0 WHERE claims >= $2 AND visible_at <= $1
     RETURNING id, kind, subject_id, claim, correlation_id"""
@@ -45,6 +49,17 @@ class JobQueue:
         """Give back jobs that were never handed over; a job whose lease has passed to another stays theirs."""
         async with self._database.connection() as connection:
             await connection.execute(_RELEASE, [ref.id for ref in refs], [ref.claim for ref in refs])
+
+    async def renew(self, refs: Sequence[JobRef], now: datetime, lease: timedelta) -> list[JobRef]:
+        """Begin the lease anew as work begins, and return the jobs still held: others have taken over the rest.
+
+        A message may have waited in the queue for longer than its lease; working on it then would look to the new
+        holder like a sender that died.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_RENEW, [r.id for r in refs], [r.claim for r in refs], now + lease)
+        held = {row["id"] for row in rows}
+        return [ref for ref in refs if ref.id in held]
 
     async def next_due_at(self, now: datetime) -> datetime | None:
         """Return when the next job becomes visible, `now` at the earliest; None when there is none."""

@@ -5,20 +5,21 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 _JOBLESS_ATTEMPTS = """
     INSERT INTO job (kind, subject_id, due_at, visible_at)
     SELECT $1, a.id, $3, $3 FROM attempt a
     WHERE a.state IN ('submitted', 'pending', 'unknown') AND a.submitted_at < $2
       AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = a.id)
-      AND NOT EXISTS (SELECT FROM job j WHERE j.subject_id = a.step_id)
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind = 'collect' AND j.subject_id = a.step_id)
     ORDER BY a.submitted_at LIMIT $4
     ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
 
 _JOBLESS_STEPS = """
     INSERT INTO job (kind, subject_id, due_at, visible_at)
     SELECT $1, s.id, greatest(s.due_at, $3), greatest(s.due_at, $3) FROM timeline_step s
-    WHERE s.kind = 'retry' AND s.due_at < $2
+    WHERE s.kind = 'retry' AND s.state IN ('planned', 'running') AND s.due_at < $2
       AND (s.state = 'planned' OR (s.state = 'running' AND EXISTS (
            SELECT FROM attempt a WHERE a.payment_id = s.payment_id AND a.step_id = s.id AND a.state = 'scheduled')))
       AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = s.id)
@@ -73,10 +74,33 @@ async def planless_cases(connection: asyncpg.Connection, before: datetime, limit
     return [row["payment_id"] for row in rows]
 
 
-async def payment_of_job(connection: asyncpg.Connection, subject_id: UUID) -> UUID | None:
-    """Return the payment that a job's subject (a step or an attempt) belongs to."""
-    found: UUID | None = await connection.fetchval(
-        "SELECT payment_id FROM timeline_step WHERE id = $1 UNION ALL SELECT payment_id FROM attempt WHERE id = $1",
+class JobSubject(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a job is about: a merchant's case, or an event that a gateway told."""
+
+    merchant_id: str | None = None
+    case_id: UUID | None = None
+    payment_id: UUID | None = None
+    gateway: str | None = None
+
+
+async def subject_of_job(connection: asyncpg.Connection, subject_id: UUID) -> JobSubject | None:
+    """Return what a job's subject (a step, an attempt, an inbound event) belongs to; None where it is gone."""
+    row = await connection.fetchrow(
+        "SELECT merchant_id, case_id, payment_id, NULL AS gateway FROM timeline_step WHERE id = $1"
+        " UNION ALL SELECT merchant_id, case_id, payment_id, NULL FROM attempt WHERE id = $1"
+        " UNION ALL SELECT NULL, NULL, NULL, gateway FROM inbound_event WHERE id = $1",
         subject_id,
     )
-    return found
+    return None if row is None else JobSubject(**dict(row))
+
+
+async def task_waits(connection: asyncpg.Connection, merchant_id: str, kind: str, reason: str) -> bool:
+    """Return whether a person has already been asked just this."""
+    waits: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM human_task WHERE merchant_id = $1 AND kind = $2 AND reason = $3"
+        " AND resolved_at IS NULL)",
+        merchant_id,
+        kind,
+        reason,
+    )
+    return waits

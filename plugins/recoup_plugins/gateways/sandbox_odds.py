@@ -7,7 +7,8 @@ passes within hours, a vague refusal is worth another day, and what is broken st
 """
 
 import hashlib
-from datetime import datetime, timedelta
+from calendar import monthrange
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -90,13 +91,20 @@ def declined_at(odds: Odds, payment_reference: str, now: datetime) -> str | None
 
 
 def _funded_percent(odds: Odds, payment_reference: str, now: datetime) -> int:
-    payday = payday_of(odds, payment_reference)
-    since = now.day - payday if now.day >= payday else now.day + _days_of_last_month(now) - payday
+    since = (now.date() - _last_paid(payday_of(odds, payment_reference), now.date())).days
     return next(percent for days, percent in _FUNDED_PERCENT if since < days)
 
 
-def _days_of_last_month(now: datetime) -> int:
-    return (now.replace(day=1) - timedelta(days=1)).day
+def _last_paid(payday: int, today: date) -> date:
+    """The latest day, today included, on which the wages came: on a weekend they come on the Friday before."""
+    month = today.replace(day=1) + timedelta(days=31)  # next month's pay may come early enough to be this month's
+    while True:
+        month = month.replace(day=1)
+        nominal = month.replace(day=min(payday, monthrange(month.year, month.month)[1]))
+        paid = nominal - timedelta(days=max(0, nominal.weekday() - 4))
+        if paid <= today:
+            return paid
+        month -= timedelta(days=1)
 
 
 def _roll(odds: Odds, payment_reference: str, what: str) -> int:

@@ -20,9 +20,11 @@ MACHINES: Mapping[str, tuple[Any, type[StrEnum], type[StrEnum], str]] = {
         AttemptEvent,
         """scheduled submit submitted; scheduled give_up not_sent; scheduled cancel canceled;
         scheduled succeed succeeded;
-        submitted succeed succeeded; submitted decline declined; submitted pend pending; submitted lose unknown;
+        submitted succeed succeeded; submitted decline declined; submitted pend pending;
+        submitted lose unknown;
         submitted give_up not_sent; submitted not_send scheduled; pending succeed succeeded;
-        pending decline declined; pending lose unknown; unknown submit submitted; unknown succeed succeeded; unknown decline declined; unknown pend pending;
+        pending decline declined; pending lose unknown; unknown submit submitted; unknown succeed succeeded;
+        unknown decline declined; unknown pend pending;
         unknown give_up not_sent; declined succeed succeeded; not_sent succeed succeeded; canceled succeed succeeded""",
     ),
     "case": (

@@ -218,7 +218,8 @@ def _check_limits(attempts: list[Any]) -> None:
                 a for a in attempts
                 if a.account_key == ours.account_key and a.submitted_at is not None
                 and a.state not in (*NOT_TRIED, "succeeded")
-                and ours.submitted_at - window < a.submitted_at <= ours.submitted_at
+                and ours.made_at - window < a.made_at <= ours.made_at
+                and (a.id <= ours.id or a.made_at < ours.made_at)  # told later of the same instant: not known then
             ]  # fmt: skip
             assert len(tries) <= cap, f"{len(tries)} tries within {window} on {ours.account_key}"
 

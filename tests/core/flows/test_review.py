@@ -1,6 +1,5 @@
 """What an adversarial review broke: races of answers, limits and clocks. Each test is one way money was at risk."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +10,16 @@ from recoup_core.domain.attempt import AttemptState
 from recoup_core.domain.decline import DeclineCategory
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseState
+from recoup_core.flows.collect import _submit  # the first half of the flow is what a killed worker gets done
+from recoup_core.flows.context import locked_cases
+from recoup_core.flows.guard import charge_guarded
 from recoup_core.flows.operate import cancel, pause, resume
+from recoup_core.flows.outcomes import MAX_NOT_SENT_WAIT, record_outcome
 from recoup_core.flows.recover import open_case
+from recoup_core.ports import Declined, NotSent
+from recoup_core.rules.decide import Explanation, Retry, Situation, Stop, decide_retry
+from recoup_core.rules.facts import RetryFacts
+from recoup_core.storage.jobs import STUCK_CLAIMS
 
 SOFT = {"code": "generic_decline"}
 
@@ -170,39 +177,103 @@ async def test_a_gateway_whose_clock_is_ahead_loses_no_case(shop: Any, post: Any
     assert len(await shop.rows("SELECT FROM recovery_case")) == 1
 
 
-async def test_reports_that_name_the_same_new_credentials_in_another_order_all_open(shop: Any) -> None:
-    """Two invoices of one customer at the same moment, primary and backup swapped: nobody waits in a circle."""
-    reports = []
-    for number in range(12):
-        tokens = [f"tok_approve:{n}" for n in range(6)]
-        report = shop.report("tok_a", "tok_b", "tok_c", "tok_d", customer={"ref": f"same-{number // 4}"})
-        turned = report.credentials if number % 2 else tuple(reversed(report.credentials))
-        reports.append(msgspec.structs.replace(report, credentials=turned))
-        del tokens
-
-    answers = await asyncio.gather(
-        *(open_case(shop.context, r, "key:shop", None) for r in reports), return_exceptions=True
-    )
-
-    assert [a for a in answers if isinstance(a, BaseException)] == []
-
-
 @pytest.mark.parametrize("wait_s", [1e12, float("inf"), float("nan")])
 async def test_no_gateway_can_put_an_attempt_off_for_ever(shop: Any, wait_s: float) -> None:
     """A `retry_after_s` without bounds would hold the payment's lease with nobody looking."""
-    from recoup_core.flows.outcomes import MAX_NOT_SENT_WAIT, record_outcome
-    from recoup_core.flows.context import locked_cases
-    from recoup_core.ports import NotSent
-
-    opened = await shop.open("tok_hang+approve", **SOFT)
+    opened = await shop.open("tok_lose_before+approve", **SOFT)
     shop.clock.set(await shop.next_due())
-    from recoup_core.flows.collect import _submit
-
     [work] = await _submit(shop.context, await shop.claim())
+
     async with locked_cases(shop.context, [opened.payment.id]) as locked:
         draft = locked.draft(opened.payment.id, "test", None)
-        record_outcome(
-            draft, work.request.attempt_id, NotSent(reason="busy", retry_after_s=wait_s), locked.policy(draft)
-        )
+        busy = NotSent(reason="busy", retry_after_s=wait_s)
+        record_outcome(draft, work.request.attempt_id, busy, locked.policy(draft))
 
     assert await shop.next_due() <= shop.clock.now() + MAX_NOT_SENT_WAIT
+
+
+async def test_a_decision_keeps_all_it_was_made_from(shop: Any) -> None:
+    """Promise 9: facts and situation are stored, so making it again gives the same answer."""
+    opened = await shop.open("tok_generic_decline|approve", "tok_approve", **SOFT)
+    await shop.live()
+    rows = await shop.rows("SELECT policy_digest, facts, situation, outcome, explanation FROM decision ORDER BY id")
+
+    again = [
+        decide_retry(
+            shop.context.book.by_digest(row["policy_digest"]),
+            msgspec.json.decode(row["facts"], type=RetryFacts),
+            msgspec.json.decode(row["situation"], type=Situation),
+        )
+        for row in rows
+    ]
+
+    assert [(d.outcome, d.explanation) for d in again] == [
+        (
+            msgspec.json.decode(row["outcome"], type=Retry | Stop),
+            msgspec.json.decode(row["explanation"], type=Explanation),
+        )
+        for row in rows
+    ]
+    assert opened.next_step is not None
+    assert len(rows) >= 2
+
+
+async def test_a_case_that_can_not_be_read_gets_an_owner_all_the_same(shop: Any) -> None:
+    """Its pinned policy no longer compiles: the very reason why its job never ends must not hide it."""
+    opened = await shop.open("tok_approve", **SOFT)
+    shop.clock.set(await shop.next_due())
+    async with shop.service.database.transaction() as connection:
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO policy_text SELECT encode(sha256('nonsense'), 'hex'), 'retry', 'x', 'x', 'nonsense', now()"
+        )
+        await connection.execute("UPDATE recovery_case SET policy_digest = encode(sha256('nonsense'), 'hex')")
+    for _ in range(STUCK_CLAIMS):
+        await shop.service.run_jobs(await shop.claim())
+        shop.clock.advance(timedelta(seconds=121))
+
+    await shop.service.sweep(shop.clock.now())
+
+    tasks = await shop.rows("SELECT kind, payment_id, case_id FROM human_task")
+    assert [tuple(task) for task in tasks] == [("stuck_job", opened.payment.id, opened.case.id)]
+
+
+async def test_an_event_that_can_not_be_applied_gets_an_owner(shop: Any, post: Any) -> None:
+    """Nobody would look at it otherwise; asked once, however often its job is parked."""
+    await post.deliver(
+        b'{"id":"evt-x","type":"charge.succeeded","created":"2026-11-23T09:00:00Z","data":{"charge_id":"ch_1",'
+        b'"amount_minor":1,"currency":"EUR"}}'
+    )
+    async with shop.service.database.transaction() as connection:
+        await connection.execute("UPDATE inbound_event SET body = '{}'")
+    for _ in range(2):
+        for _ in range(STUCK_CLAIMS):
+            await shop.service.run_jobs(await shop.claim())
+            shop.clock.advance(timedelta(seconds=121))
+        await shop.service.sweep(shop.clock.now())
+        shop.clock.advance(timedelta(days=1))
+
+    tasks = await shop.rows("SELECT merchant_id, kind FROM human_task")
+    assert [tuple(task) for task in tasks] == [("default", "stuck_job")]
+
+
+async def test_a_card_number_in_a_gateways_words_is_not_stored(shop: Any) -> None:
+    """Promise 11 holds for plugins that are not ours, too."""
+    opened = await shop.open("tok_approve", **SOFT)
+    decline = (await shop.file(opened.payment.id)).attempts[0].decline
+    leaky = Leaky(Declined(decline=msgspec.structs.replace(decline, message="card 4111 1111 1111 1111 said no")))
+
+    answer = await charge_guarded(leaky, None)
+
+    assert isinstance(answer, Declined)
+    assert "4111" not in (answer.decline.message or "")
+
+
+class Leaky:
+    """A gateway that repeats card numbers."""
+
+    def __init__(self, answer: Declined) -> None:
+        self._answer = answer
+
+    async def charge(self, _: Any) -> Declined:
+        return self._answer

@@ -23,7 +23,7 @@ from recoup_core.domain.payment import Credential, CredentialRole, Customer, Met
 from recoup_core.domain.recovery import RecoveryCase, StepKind, StepState, TimelineStep
 from recoup_core.flows.situation import facts_of, situation_of
 from recoup_core.reference import classify
-from recoup_core.rules.decide import Retry, Stop, decide_retry
+from recoup_core.rules.decide import Retry, Stop, decide_retry, when_late
 
 CASE = UUID("01938000-0000-7000-8000-000000000001")
 MAX_TRIES = 20
@@ -156,6 +156,10 @@ def played(book: Any, story: Story) -> tuple[list[datetime], str]:
         assert isinstance(decision.outcome, Retry)
         times.append(decision.outcome.at)
         now = executed_at(story, decision.outcome.at)
+        if now > decision.outcome.at:
+            late = when_late(policy, decision.rule, situation_of(file, now))
+            assert late is not None
+            now = late
         card = next(c for c in file.credentials if c.id == decision.outcome.credential_id)
         file = failed_again(with_step_done(file, decision.rule, now), story, now, card)
     raise AssertionError("the policy never gives up")
@@ -199,7 +203,7 @@ CONSUMER = {
         country="US",
         times=["2027-03-15 06:00+j1", "2027-03-31 06:00+j2", "2027-04-01 06:00+j3"],
     ),
-    "funds, scheduler down over payday: tried when it is back on 1 October, and so not again that day": Story(
+    "funds, scheduler down over payday: made good on the next morning, 2 October; the next payday is too late": Story(
         failed="2026-09-08 10:00",
         code="insufficient_funds",
         down=("2026-09-30 00:00", "2026-10-01 12:00"),
@@ -263,7 +267,7 @@ CONSUMER = {
             "2028-03-19 10:00+j1+j2+j3+j4",
         ],
     ),
-    "generic, scheduler down for a day: made late at midnight, and the waits count from then": Story(
+    "generic, scheduler down for a day: made at six, when the hours allow it, and the waits count from then": Story(
         failed="2026-09-08 10:00",
         code="generic_decline",
         down=("2026-09-11 00:00", "2026-09-12 00:00"),

@@ -91,7 +91,6 @@ async def test_the_same_message_delivered_twice_sends_once(shop: Any) -> None:
     shop.clock.set(await shop.next_due())
     refs = await shop.claim()
 
-
     await asyncio.gather(shop.service.run_jobs(refs), shop.service.run_jobs(refs))
     await shop.live()
 
@@ -115,7 +114,11 @@ async def test_past_the_key_lifetime_a_person_is_asked(shop: Any) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "state"),
-    [("succeeded", AttemptState.SUCCEEDED), ("declined", AttemptState.DECLINED), ("never_arrived", AttemptState.NOT_SENT)],
+    [
+        ("succeeded", AttemptState.SUCCEEDED),
+        ("declined", AttemptState.DECLINED),
+        ("never_arrived", AttemptState.NOT_SENT),
+    ],
 )
 async def test_a_person_settles_with_evidence(shop: Any, outcome: Any, state: AttemptState) -> None:
     """What a person found out ends the attempt like any other answer."""
@@ -127,5 +130,6 @@ async def test_a_person_settles_with_evidence(shop: Any, outcome: Any, state: At
 
     assert file.attempt(attempt.id).state is state
     assert file.live_attempt is None
+    assert file.open_tasks == ()
     assert (file.case.state is CaseState.RECOVERED) == (outcome == "succeeded")
     assert "attempt.resolved" in await shop.events(opened.payment.id)

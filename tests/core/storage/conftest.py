@@ -143,6 +143,7 @@ class Records:
             policy_digest=DIGEST,
             rule="wait",
             facts=nothing,
+            situation=nothing,
             outcome=nothing,
             explanation=nothing,
             decided_at=NOW,

@@ -12,11 +12,12 @@ from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseState, StepState
 from recoup_core.storage.changes import NewJob
 from recoup_core.storage.sweeps import (
+    JobSubject,
     inbound_without_job,
     jobless_attempts,
     jobless_steps,
-    payment_of_job,
     planless_cases,
+    subject_of_job,
 )
 
 AGE = timedelta(minutes=10)
@@ -146,14 +147,15 @@ async def test_only_a_case_nothing_will_ever_move_is_planless(shelf: Any, record
     assert found == expected
 
 
-async def test_a_job_leads_to_its_payment(shelf: Any, records: Any) -> None:
-    """By step or attempt; an inbound event has none."""
+async def test_a_job_leads_to_whom_it_is_about(shelf: Any, records: Any) -> None:
+    """By step or attempt to the case; by a gateway's event to that gateway."""
     payment = records.payment()
     case = records.case(payment)
     step, attempt = records.step(case), records.attempt(case)
     await shelf.write(payment, case, step, attempt)
 
     async with shelf.database.connection() as connection:
-        found = [await payment_of_job(connection, subject) for subject in (step.id, attempt.id, new_id())]
+        found = [await subject_of_job(connection, subject) for subject in (step.id, attempt.id, new_id())]
 
-    assert found == [payment.id, payment.id, None]
+    about = JobSubject(merchant_id=case.merchant_id, case_id=case.id, payment_id=payment.id)
+    assert found == [about, about, None]

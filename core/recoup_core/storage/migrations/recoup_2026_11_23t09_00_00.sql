@@ -150,6 +150,7 @@ CREATE TABLE decision (
     policy_digest text NOT NULL REFERENCES policy_text,
     rule text NOT NULL,
     facts jsonb NOT NULL,
+    situation jsonb NOT NULL,
     outcome jsonb NOT NULL,
     explanation jsonb NOT NULL,
     decided_at timestamptz NOT NULL,
@@ -185,6 +186,7 @@ CREATE TABLE timeline_step (
 CREATE INDEX timeline_step_case ON timeline_step (case_id, due_at, id);
 CREATE UNIQUE INDEX timeline_step_one_retry ON timeline_step (case_id)
     WHERE kind = 'retry' AND state IN ('planned', 'running');
+CREATE INDEX timeline_step_due ON timeline_step (due_at) WHERE kind = 'retry' AND state IN ('planned', 'running');
 CREATE TRIGGER timeline_step_state_table BEFORE UPDATE ON timeline_step FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state('planned>running', 'planned>skipped', 'running>done', 'running>skipped');
 
@@ -212,6 +214,7 @@ CREATE TABLE attempt (
     claim bigint NOT NULL,
     created_at timestamptz NOT NULL,
     submitted_at timestamptz,
+    last_sent_at timestamptz,
     finished_at timestamptz,
     FOREIGN KEY (merchant_id, payment_id) REFERENCES payment (merchant_id, id),
     FOREIGN KEY (merchant_id, case_id) REFERENCES recovery_case (merchant_id, id),
@@ -332,6 +335,9 @@ CREATE TABLE inbound_event (
     CHECK ((state = 'received') = (applied_at IS NULL))
 ) WITH (fillfactor = 80);
 CREATE INDEX inbound_event_open ON inbound_event (received_at) WHERE state = 'received';
+-- a success may be told before the payment is reported: whoever opens a case looks for it
+CREATE INDEX inbound_event_early ON inbound_event (gateway, (body ->> 'gateway_ref'))
+    WHERE state = 'ignored' AND body #>> '{outcome,type}' = 'succeeded';
 CREATE TRIGGER inbound_event_state_table BEFORE UPDATE ON inbound_event FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state('received>applied', 'received>ignored', 'received>refused');
 CREATE TRIGGER inbound_event_kept BEFORE DELETE ON inbound_event FOR EACH ROW EXECUTE FUNCTION refuse_change();
@@ -347,6 +353,7 @@ CREATE TABLE idempotent_call (
     created_at timestamptz NOT NULL,
     PRIMARY KEY (merchant_id, key)
 );
+CREATE INDEX idempotent_call_age ON idempotent_call (created_at);
 
 -- ---------------------------------------------------------------- what waits for a person
 
