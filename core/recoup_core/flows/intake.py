@@ -33,7 +33,6 @@ from recoup_core.storage.changes import Changes, JobRef, NewJob
 from recoup_core.storage.lookups import (
     InboundEvent,
     close_inbound,
-    lock_charges,
     open_inbound,
     payment_by_reference,
     payment_of_charge,
@@ -44,6 +43,10 @@ log = structlog.get_logger(__name__)
 
 SAME_ATTEMPT: Final = timedelta(minutes=5)
 """A failure told twice, by merchant and gateway, differs by clocks and transport; two real tries lie further apart."""
+
+EARLY_WAIT: Final = timedelta(minutes=2)
+"""A success may come before its payment: whoever opens the case later reads it from the store, and who was about to
+when it was stored has committed by then (longer than any transaction lives). Else a paid debt would be collected."""
 
 
 class NoSuchGateway(DomainError):
@@ -115,10 +118,10 @@ async def _apply(context: Context, ref: JobRef) -> None:
         await _apply_to_case(context, ref, stored, event, payment_id)
     elif event.failure is not None and isinstance(event.outcome, Declined):
         await _open_from(context, ref, stored, event, merchant)
+    elif isinstance(event.outcome, Succeeded) and context.clock.now() < stored.received_at + EARLY_WAIT:
+        await _wait_for_its_payment(context, ref, stored)
     else:
-        meanwhile = await _ignore(context, ref, stored, event, merchant)
-        if meanwhile is not None:
-            await _apply_to_case(context, ref, stored, event, meanwhile)
+        await _close(context, ref, "ignored", "it concerns no payment we know and opens none")
 
 
 async def _open_from(context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, merchant: str) -> None:
@@ -244,25 +247,18 @@ def _told_credential(gateway: str, failure: ReportedFailure) -> ReportedCredenti
     )
 
 
-async def _ignore(
-    context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, merchant: str
-) -> UUID | None:
-    """Close an event about no payment we know; return the payment where it was reported at this very moment.
-
-    Whoever opens a case takes the same lock and then looks for ignored successes, so one of the two sees the other.
-    """
+async def _wait_for_its_payment(context: Context, ref: JobRef, stored: InboundEvent) -> None:
+    """Look at the event once more: whoever is opening its case right now may have read before it was stored."""
+    again = NewJob(
+        kind=INBOUND,
+        subject_id=stored.id,
+        due_at=stored.received_at + EARLY_WAIT,
+        correlation_id=ref.correlation_id,
+    )
     async with context.database.transaction() as connection:
-        if event.gateway_ref is not None:
-            await lock_charges(connection, stored.gateway, [event.gateway_ref])
-            known = await payment_of_charge(connection, merchant, stored.gateway, event.attempt_id, event.gateway_ref)
-            if known is not None:
-                return known
-        note = "it concerns no payment we know and opens none"
-        await close_inbound(connection, stored.id, "ignored", note, context.clock.now())
         changes = Changes()
-        changes.finish(ref)
+        changes.add(again)
         await changes.write(connection)
-    return None
 
 
 async def _close(context: Context, ref: JobRef, state: str, note: str | None) -> None:

@@ -23,11 +23,11 @@ from recoup_core.flows.draft import Draft
 from recoup_core.flows.outcomes import paid_elsewhere
 from recoup_core.flows.planning import plan_next
 from recoup_core.flows.situation import facts_of
-from recoup_core.ports import GatewayEvent, Succeeded
+from recoup_core.ports import Succeeded
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.cases import account_history
 from recoup_core.storage.changes import Changes
-from recoup_core.storage.lookups import early_successes, lock_charges, payment_by_reference
+from recoup_core.storage.lookups import payment_by_reference
 
 RETRY: Final = "retry"
 """The kind of the policies that decide about cases."""
@@ -207,7 +207,16 @@ async def _draft(
 ) -> Draft:
     """Read what is known of the customer's accounts and build everything that is to be written."""
     keys = [credential.account_key for credential in report.credentials]
-    known = await account_history(connection, report.merchant_id, report.customer.ref, keys, now)
+    charges = {report.gateway_ref, *(attempt.gateway_ref for attempt in report.attempts)}
+    known = await account_history(
+        connection,
+        report.merchant_id,
+        report.customer.ref,
+        keys,
+        now,
+        gateway=report.gateway,
+        charges=[charge for charge in charges if charge is not None],
+    )
     by_token = {(c.gateway, c.token): c for c in known.credentials}
     fresh = [
         _credential(report, each, now) for each in report.credentials if (each.gateway, each.token) not in by_token
@@ -231,7 +240,6 @@ async def _draft(
         credentials=credentials,
         other_attempts=known.attempts,
     )
-    early = await _early_successes(connection, report)
     facts = facts_of(file, now)
     policy = context.book.choose(RETRY, facts)
     case = msgspec.structs.replace(file.case, policy_name=policy.policy.name, policy_digest=policy.digest)
@@ -246,24 +254,11 @@ async def _draft(
         attempts=len(attempts),
     )
     draft.tell(EventKind.CASE_OPENED, policy=case.policy_name, digest=case.policy_digest)
-    for event in early:
+    for event in known.early:
         if isinstance(event.outcome, Succeeded):
             paid_elsewhere(draft, event.occurred_at, event.outcome)
     plan_next(draft, policy, facts)
     return draft
-
-
-async def _early_successes(connection: asyncpg.Connection, report: FailureReport) -> list[GatewayEvent]:
-    """Return what was told of these charges' success before the payment was reported: events come in any order."""
-    refs = [report.gateway_ref, *(attempt.gateway_ref for attempt in report.attempts)]
-    charges = [ref for ref in refs if ref is not None]
-    if not charges:
-        return []
-    await lock_charges(connection, report.gateway, charges)
-    return [
-        msgspec.json.decode(body, type=GatewayEvent)
-        for body in await early_successes(connection, report.gateway, charges)
-    ]
 
 
 def _payment(report: FailureReport, now: datetime) -> Payment:

@@ -15,6 +15,7 @@ import msgspec
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.payment import Credential
+from recoup_core.ports import GatewayEvent
 
 ACCOUNT_HISTORY: Final = timedelta(days=200)
 """How far back attempts on an account are read: beyond the longest window of any limit (Nacha, 180 days).
@@ -72,6 +73,8 @@ class AccountHistory(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     """Every known attempt on the customer's accounts."""
     acquirer_country: str | None
+    early: tuple[GatewayEvent, ...]
+    """Successes that the gateway told of before any payment was known by these charges: events come in any order."""
 
 
 _ACCOUNTS: Final = f"""
@@ -81,7 +84,10 @@ _ACCOUNTS: Final = f"""
         'attempts', ({
     _ATTEMPTS.format(merchant="$1", keys="$4::text[] || ARRAY(SELECT k.account_key FROM known k)", but="")
 }),
-        'acquirer_country', (SELECT acquirer_country FROM merchant WHERE id = $1)
+        'acquirer_country', (SELECT acquirer_country FROM merchant WHERE id = $1),
+        'early', (SELECT coalesce(json_agg(e.body ORDER BY e.id), '[]') FROM inbound_event e
+                  WHERE e.gateway = $5 AND e.body ->> 'gateway_ref' = ANY ($6::text[])
+                    AND e.state IN ('received', 'ignored') AND e.body #>> '{{outcome,type}}' = 'succeeded')
     )::text"""
 
 
@@ -105,10 +111,21 @@ async def load_cases(
 
 
 async def account_history(
-    connection: asyncpg.Connection, merchant_id: str, customer_ref: str, account_keys: Sequence[str], now: datetime
+    connection: asyncpg.Connection,
+    merchant_id: str,
+    customer_ref: str,
+    account_keys: Sequence[str],
+    now: datetime,
+    *,
+    gateway: str,
+    charges: Collection[str],
 ) -> AccountHistory:
-    """Return a customer's credentials and every known attempt on their accounts and on `account_keys`."""
-    row = await connection.fetchval(_ACCOUNTS, merchant_id, now - ACCOUNT_HISTORY, customer_ref, list(account_keys))
+    """Return a customer's credentials, every known attempt on their accounts and on `account_keys`, and what the
+    gateway has told of these charges."""
+    since = now - ACCOUNT_HISTORY
+    row = await connection.fetchval(
+        _ACCOUNTS, merchant_id, since, customer_ref, list(account_keys), gateway, list(charges)
+    )
     return msgspec.json.decode(row, type=AccountHistory)
 
 

@@ -85,29 +85,6 @@ async def close_inbound(
     )
 
 
-async def lock_charges(connection: asyncpg.Connection, gateway: str, gateway_refs: Collection[str]) -> None:
-    """Keep others from deciding at the same time whether we know these charges; held until the transaction ends."""
-    await connection.fetch(
-        "SELECT pg_advisory_xact_lock(key) FROM (SELECT DISTINCT hashtextextended($1 || ' ' || ref, 0) AS key"
-        " FROM unnest($2::text[]) ref ORDER BY key) charges",
-        gateway,
-        list(gateway_refs),
-    )
-
-
-async def early_successes(
-    connection: asyncpg.Connection, gateway: str, gateway_refs: Collection[str]
-) -> list[msgspec.Raw]:
-    """Return the events that told of a success of these charges before any payment was known by them."""
-    rows = await connection.fetch(
-        "SELECT body FROM inbound_event WHERE gateway = $1 AND body ->> 'gateway_ref' = ANY($2::text[])"
-        " AND state = 'ignored' AND body #>> '{outcome,type}' = 'succeeded' ORDER BY id",
-        gateway,
-        list(gateway_refs),
-    )
-    return [msgspec.Raw(row["body"].encode()) for row in rows]
-
-
 async def payment_of_charge(
     connection: asyncpg.Connection, merchant_id: str, gateway: str, attempt_id: UUID | None, gateway_ref: str | None
 ) -> UUID | None:

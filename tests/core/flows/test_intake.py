@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recoup_core.domain.attempt import AttemptState, Origin
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseState, StepState
-from recoup_core.flows.intake import NoSuchGateway, receive_webhook
+from recoup_core.flows.intake import EARLY_WAIT, NoSuchGateway, receive_webhook
 from recoup_core.flows.recover import open_case
 from recoup_core.ports import WebhookRefused
 
@@ -102,6 +102,9 @@ async def test_kinds_that_mean_nothing_to_us_are_kept_and_ignored(shop: Any, pos
     """Never refused: the gateway would send them again for days."""
     await post.send("customer.updated", something={"deep": [1, 2]})
     await post.send("charge.succeeded", charge_id="ch_nobody", amount_minor=5, currency="EUR")
+
+    shop.clock.advance(EARLY_WAIT)  # a success may be early: its payment is waited for
+    await shop.run_due()
 
     assert [state for state, _ in await inbound(shop)] == ["ignored", "ignored"]
     assert await shop.rows("SELECT id FROM payment") == []

@@ -13,6 +13,7 @@ from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.collect import _submit  # the first half of the flow is what a killed worker gets done
 from recoup_core.flows.context import locked_cases
 from recoup_core.flows.guard import charge_guarded
+from recoup_core.flows.intake import EARLY_WAIT
 from recoup_core.flows.operate import cancel, pause, resume
 from recoup_core.flows.outcomes import MAX_NOT_SENT_WAIT, record_outcome
 from recoup_core.flows.recover import open_case
@@ -114,6 +115,20 @@ async def test_a_success_told_before_its_failure_keeps_the_customer_from_being_c
     rows = await shop.rows("SELECT p.id, p.state, p.captured_minor, c.state AS told FROM payment p, recovery_case c")
     assert [(r["state"], r["captured_minor"], r["told"]) for r in rows] == [("paid", 1999, "recovered")]
     assert moved(shop) == 0
+
+
+async def test_a_success_told_while_the_report_is_being_written_is_found_later(shop: Any, post: Any) -> None:
+    """The report read before the event was stored, the event found no payment: it is looked at once more."""
+    await post.send("charge.succeeded", charge_id="ch_9", amount_minor=1999, currency="EUR")
+    report = shop.report("tok_approve", **SOFT)
+    opened = await open_case(shop.context, report, "key:shop", None)
+    async with shop.service.database.transaction() as connection:  # the reference that the report's snapshot kept apart
+        await connection.execute("UPDATE payment SET gateway_ref = 'ch_9'")
+
+    shop.clock.advance(EARLY_WAIT)
+    await shop.run_due()
+
+    assert (await shop.file(opened.payment.id)).case.state is CaseState.RECOVERED
 
 
 async def test_a_success_told_before_the_merchant_reports_is_known_to_the_case(shop: Any, post: Any) -> None:

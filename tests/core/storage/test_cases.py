@@ -75,7 +75,9 @@ async def test_limits_see_every_attempt_on_the_account_within_the_window(shelf: 
 
     file = (await load(shelf, records.now, one))[one.id]
     async with shelf.database.connection() as connection:
-        known = await account_history(connection, "default", "nobody", ["fp:card-1"], records.now)
+        known = await account_history(
+            connection, "default", "nobody", ["fp:card-1"], records.now, gateway="sandbox", charges=[]
+        )
 
     assert {a.id for a in file.account_attempts} == {seen.id, own.id}
     assert {a.id for a in known.attempts} == {seen.id, own.id}

@@ -337,7 +337,7 @@ CREATE TABLE inbound_event (
 CREATE INDEX inbound_event_open ON inbound_event (received_at) WHERE state = 'received';
 -- a success may be told before the payment is reported: whoever opens a case looks for it
 CREATE INDEX inbound_event_early ON inbound_event (gateway, (body ->> 'gateway_ref'))
-    WHERE state = 'ignored' AND body #>> '{outcome,type}' = 'succeeded';
+    WHERE state IN ('received', 'ignored') AND body #>> '{outcome,type}' = 'succeeded';
 CREATE TRIGGER inbound_event_state_table BEFORE UPDATE ON inbound_event FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state('received>applied', 'received>ignored', 'received>refused');
 CREATE TRIGGER inbound_event_kept BEFORE DELETE ON inbound_event FOR EACH ROW EXECUTE FUNCTION refuse_change();
