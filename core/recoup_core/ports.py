@@ -120,6 +120,8 @@ class GatewayEvent(msgspec.Struct, frozen=True, kw_only=True):
     """None: nothing for us to do; the event is kept all the same."""
     failure: ReportedFailure | None = None
     """Set where the event tells of a failed payment that is not our attempt."""
+    payment_reference: str | None = None
+    """The merchant's name for the debt, where the event carries it: a success elsewhere is known by it."""
     payload: Mapping[str, Any]
 
 

@@ -10,7 +10,7 @@ import structlog
 from recoup_core.flows.context import Context, Measures
 from recoup_core.flows.jobs import run_jobs
 from recoup_core.flows.recorder import Recorder
-from recoup_core.flows.sweep import sweep
+from recoup_core.flows.sweep import FIRST, sweep
 from recoup_core.ports import Clock, Gateway, SystemClock
 from recoup_core.rules.book import PolicyBook
 from recoup_core.settings import Settings
@@ -43,6 +43,7 @@ class Service:
         self.context = Context(database, book, gateways, merchants, self.clock, measures)
         self.jobs = JobQueue(database)
         self._recorder: Recorder | None = None
+        self._swept_to = FIRST
 
     async def open(self) -> Self:
         """Connect, make sure that the merchants of the gateways exist and that today's policies are kept for good."""
@@ -87,7 +88,7 @@ class Service:
 
     async def sweep(self, now: datetime) -> None:
         """One round of what keeps anything from being stuck."""
-        await sweep(self.context, self.jobs, now)
+        self._swept_to = await sweep(self.context, self.jobs, now, self._swept_to)
 
 
 def shipped_policies() -> Path:

@@ -66,6 +66,9 @@ class TaskKind(StrEnum):
     MANUAL_REVIEW = "manual_review"
     STUCK_JOB = "stuck_job"
     PENDING_TOO_LONG = "pending_too_long"
+    PAUSED_TOO_LONG = "paused_too_long"
+    EVENT_REFUSED = "event_refused"
+    """A gateway told of something that no rule lets us take in."""
 
 
 class HumanTask(msgspec.Struct, frozen=True, kw_only=True):

@@ -136,3 +136,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     def amount(self) -> Money:
         """What is owed in all."""
         return Money(self.amount_minor, self.currency)
+
+    @property
+    def outstanding(self) -> Money:
+        """What is still to be collected."""
+        return Money(self.amount_minor - self.captured_minor, self.currency)

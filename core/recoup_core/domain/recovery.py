@@ -111,6 +111,8 @@ class RecoveryCase(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the exact policy text every decision of this case is made with."""
     stop_reason: str | None = None
     opened_at: datetime
+    paused_at: datetime | None = None
+    """Since when it has been paused; None while it is not."""
     closed_at: datetime | None = None
 
 

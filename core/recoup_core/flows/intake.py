@@ -12,14 +12,14 @@ from recoup_core.domain.attempt import Attempt, Origin
 from recoup_core.domain.cardnumbers import holds_card_number
 from recoup_core.domain.decline import Decline
 from recoup_core.domain.errors import DomainError
-from recoup_core.domain.happened import EventKind
+from recoup_core.domain.happened import EventKind, HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import CredentialRole, Customer
 from recoup_core.domain.redact import redact
-from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import INBOUND, Draft
 from recoup_core.flows.outcomes import paid_elsewhere, record_outcome
-from recoup_core.flows.planning import plan_next, skip_planned
+from recoup_core.flows.planning import TASK_AGE, plan_next, skip_planned
 from recoup_core.flows.recover import (
     FailureReport,
     PaymentExists,
@@ -112,8 +112,9 @@ async def _apply(context: Context, ref: JobRef) -> None:
     merchant = context.gateway_merchants[stored.gateway]
     async with context.database.connection() as connection:
         payment_id = await payment_of_charge(connection, merchant, stored.gateway, event.attempt_id, event.gateway_ref)
-        if payment_id is None and event.failure is not None:
-            payment_id = await payment_by_reference(connection, merchant, event.failure.payment_reference)
+        reference = event.failure.payment_reference if event.failure else event.payment_reference
+        if payment_id is None and reference is not None:
+            payment_id = await payment_by_reference(connection, merchant, reference)
     if payment_id is not None:
         await _apply_to_case(context, ref, stored, event, payment_id)
     elif event.failure is not None and isinstance(event.outcome, Declined):
@@ -133,7 +134,7 @@ async def _open_from(context: Context, ref: JobRef, stored: InboundEvent, event:
         await _apply_to_case(context, ref, stored, event, known.payment_id)
     except DomainError as refusal:
         log.warning("inbound_event_refused", inbound_id=str(stored.id), code=refusal.code)
-        await _close(context, ref, "refused", str(refusal))
+        await _refuse(context, ref, stored, merchant, str(refusal))
     else:
         await _close(context, ref, "applied", None)
 
@@ -259,6 +260,26 @@ async def _wait_for_its_payment(context: Context, ref: JobRef, stored: InboundEv
         changes = Changes()
         changes.add(again)
         await changes.write(connection)
+
+
+async def _refuse(context: Context, ref: JobRef, stored: InboundEvent, merchant: str, why: str) -> None:
+    """Close an event that breaks a rule and put it before a person: a failed payment is behind it."""
+    now = context.clock.now()
+    task = HumanTask(
+        id=new_id(),
+        merchant_id=merchant,
+        kind=TaskKind.EVENT_REFUSED,
+        reason=f"{stored.gateway} event {stored.external_id} ({stored.kind}): {why}",
+        opened_at=now,
+        due_at=now + TASK_AGE,
+    )
+    async with context.database.transaction() as connection:
+        await close_inbound(connection, ref.subject_id, "refused", why, now)
+        changes = Changes()
+        changes.finish(ref)
+        changes.add(task, task_opened(task, f"gateway:{stored.gateway}", ref.correlation_id))
+        await changes.write(connection)
+    count_events(context, changes)
 
 
 async def _close(context: Context, ref: JobRef, state: str, note: str | None) -> None:

@@ -76,7 +76,7 @@ async def pause(context: Context, case_id: UUID, by: By) -> CaseFile:
     """Stop planning and sending until resumed; an attempt that may have left is still settled."""
 
     def act(draft: Draft, _: Locked) -> None:
-        draft.move_case(CaseEvent.PAUSE)
+        draft.move_case(CaseEvent.PAUSE, paused_at=draft.now)
         draft.tell(EventKind.CASE_PAUSED)
         skip_planned(draft, "the case is paused")
         cancel_unsent(draft, "the case is paused")
@@ -88,8 +88,9 @@ async def resume(context: Context, case_id: UUID, by: By) -> CaseFile:
     """Go on: what happens next is decided anew, from the present."""
 
     def act(draft: Draft, locked: Locked) -> None:
-        draft.move_case(CaseEvent.RESUME)
+        draft.move_case(CaseEvent.RESUME, paused_at=None)
         draft.tell(EventKind.CASE_RESUMED)
+        draft.close_tasks(ASKING_WHAT_NEXT, "the case was resumed")
         plan_next(draft, locked.policy(draft))
 
     return await _on_case(context, case_id, by, act)

@@ -35,7 +35,7 @@ SETTLE_AFTER_PENDING: Final = timedelta(hours=1)
 ASKING_OUTCOME: Final = frozenset({TaskKind.UNKNOWN_OUTCOME, TaskKind.PENDING_TOO_LONG})
 """Tasks that are done with as soon as the attempt's outcome is known, however it became known."""
 
-ASKING_WHAT_NEXT: Final = frozenset({TaskKind.MANUAL_REVIEW, TaskKind.STUCK_JOB})
+ASKING_WHAT_NEXT: Final = frozenset({TaskKind.MANUAL_REVIEW, TaskKind.STUCK_JOB, TaskKind.PAUSED_TOO_LONG})
 """Tasks that are done with when the case goes on or is over."""
 
 Outcome = Succeeded | Declined | Pending | NotSent | Unknown

@@ -71,7 +71,7 @@ def situation_of(file: CaseFile, now: datetime) -> Situation:
     return Situation(
         now=now,
         payment_id=payment.id,
-        amount=payment.amount,
+        amount=payment.outstanding,
         first_failed_at=payment.first_failed_at,
         last_failed_at=failed.made_at,
         last_decline=failed.decline,

@@ -2,14 +2,16 @@
 
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import structlog
 
 from recoup_core.domain.happened import HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
+from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import COLLECT, INBOUND, SETTLE, SYSTEM
-from recoup_core.flows.planning import TASK_AGE, plan_next
+from recoup_core.flows.planning import TASK_AGE, open_task, plan_next
 from recoup_core.storage.audit import seal_events
 from recoup_core.storage.calls import forget_before
 from recoup_core.storage.changes import Changes, JobRef
@@ -18,6 +20,7 @@ from recoup_core.storage.sweeps import (
     inbound_without_job,
     jobless_attempts,
     jobless_steps,
+    paused_cases,
     planless_cases,
     subject_of_job,
     task_waits,
@@ -25,6 +28,15 @@ from recoup_core.storage.sweeps import (
 
 SWEEP_ROWS: Final = 500
 """Rows of one kind that one sweep mends; the next goes on."""
+
+SWEEP_PAGE: Final = 5_000
+"""Open cases that one sweep looks at; a million are seen through in under two hours."""
+
+FIRST: Final = UUID(int=0)
+"""Before every case."""
+
+PAUSE_AGE: Final = timedelta(days=30)
+"""A case paused for longer is put before a person: network windows and customers' patience end about then."""
 
 ORPHAN_AGE: Final = timedelta(minutes=10)
 """A passing state without a job is looked at when it is older than any transaction."""
@@ -35,17 +47,20 @@ CALL_AGE: Final = timedelta(days=30)
 log = structlog.get_logger(__name__)
 
 
-async def sweep(context: Context, jobs: JobQueue, now: datetime) -> None:
-    """One round: seal the audit chain, give every passing state its job back, put stuck jobs before a person.
+async def sweep(context: Context, jobs: JobQueue, now: datetime, after: UUID = FIRST) -> UUID:
+    """One round: seal the audit chain, give every passing state its job back, put what is stuck before a person.
 
     Every state is normally driven by its own job; this is for the row that lost it (a bug, a hand in the database).
+    Open cases are looked at a page a round, from `after` on; returns where the next round goes on.
     """
     await seal_events(context.database, now)
     await _park_stuck(context, jobs, now)
     await _give_jobs_back(context, now)
-    await _plan_planless(context, now)
+    following = await _plan_planless(context, now, after)
+    await _ask_about_paused(context, now)
     async with context.database.connection() as connection:
         await forget_before(connection, now - CALL_AGE, SWEEP_ROWS)
+    return following
 
 
 async def _give_jobs_back(context: Context, now: datetime) -> None:
@@ -57,10 +72,10 @@ async def _give_jobs_back(context: Context, now: datetime) -> None:
                 log.warning("jobs_given_back", kind=kind, count=found)
 
 
-async def _plan_planless(context: Context, now: datetime) -> None:
+async def _plan_planless(context: Context, now: datetime, after: UUID) -> UUID:
     """Open cases with nothing planned, nothing live and no task are decided anew."""
     async with context.database.connection() as connection:
-        payment_ids = await planless_cases(connection, now - ORPHAN_AGE, SWEEP_ROWS)
+        payment_ids, last = await planless_cases(connection, now - ORPHAN_AGE, after, SWEEP_PAGE)
     for payment_id in payment_ids:
         try:
             async with locked_cases(context, [payment_id]) as locked:
@@ -70,6 +85,18 @@ async def _plan_planless(context: Context, now: datetime) -> None:
                     plan_next(draft, locked.policy(draft))
         except Exception as failure:  # one broken case must not keep the sweep from the others
             log.error("planless_case_not_planned", payment_id=str(payment_id), error=repr(failure))
+    return last or FIRST
+
+
+async def _ask_about_paused(context: Context, now: datetime) -> None:
+    """A pause is meant to end: past its age limit a person says whether to go on."""
+    async with context.database.connection() as connection:
+        payment_ids = await paused_cases(connection, now - PAUSE_AGE, SWEEP_ROWS)
+    for payment_id in payment_ids:
+        async with locked_cases(context, [payment_id]) as locked:
+            draft = locked.draft(payment_id, SYSTEM, None)
+            if draft is not None and draft.file.case.state is CaseState.PAUSED:
+                open_task(draft, TaskKind.PAUSED_TOO_LONG, f"paused for over {PAUSE_AGE.days} days")
 
 
 async def _park_stuck(context: Context, jobs: JobQueue, now: datetime) -> None:

@@ -34,15 +34,24 @@ _INBOUND_WITHOUT_JOB = """
     ORDER BY i.received_at LIMIT $4
     ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
 
+_PAGE_END = """
+    SELECT id FROM (SELECT id FROM recovery_case WHERE state = 'open' AND id > $1 ORDER BY id LIMIT $2) page
+    ORDER BY id DESC LIMIT 1"""
+
 _PLANLESS_CASES = """
     SELECT c.payment_id FROM recovery_case c JOIN payment p ON p.id = c.payment_id
-    WHERE c.state = 'open' AND p.state = 'owed' AND c.opened_at < $1
+    WHERE c.state = 'open' AND c.id > $2 AND c.id <= $3 AND p.state = 'owed' AND c.opened_at < $1
       AND NOT EXISTS (SELECT FROM timeline_step s
                       WHERE s.case_id = c.id AND s.kind = 'retry' AND s.state IN ('planned', 'running'))
       AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = c.payment_id
                       AND a.state IN ('scheduled', 'submitted', 'pending', 'unknown'))
+      AND NOT EXISTS (SELECT FROM human_task t WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL)"""
+
+_PAUSED_CASES = """
+    SELECT c.payment_id FROM recovery_case c
+    WHERE c.state = 'paused' AND c.paused_at < $1
       AND NOT EXISTS (SELECT FROM human_task t WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL)
-    LIMIT $2"""
+    ORDER BY c.paused_at LIMIT $2"""
 
 
 async def _insert(connection: asyncpg.Connection, sql: str, *values: Any) -> int:
@@ -68,9 +77,21 @@ async def inbound_without_job(
     return await _insert(connection, _INBOUND_WITHOUT_JOB, kind, before, now, limit)
 
 
-async def planless_cases(connection: asyncpg.Connection, before: datetime, limit: int) -> list[UUID]:
-    """Return the payments of open cases that nothing will ever move again."""
-    rows = await connection.fetch(_PLANLESS_CASES, before, limit)
+async def planless_cases(
+    connection: asyncpg.Connection, before: datetime, after: UUID, limit: int
+) -> tuple[list[UUID], UUID | None]:
+    """Look at `limit` open cases with ids behind `after`: return the payments of those that nothing will ever move
+    again, and where to go on; None at the end."""
+    last: UUID | None = await connection.fetchval(_PAGE_END, after, limit)
+    if last is None:
+        return [], None
+    rows = await connection.fetch(_PLANLESS_CASES, before, after, last)
+    return [row["payment_id"] for row in rows], last
+
+
+async def paused_cases(connection: asyncpg.Connection, before: datetime, limit: int) -> list[UUID]:
+    """Return the payments of cases paused since before then that nobody has been asked about."""
+    rows = await connection.fetch(_PAUSED_CASES, before, limit)
     return [row["payment_id"] for row in rows]
 
 

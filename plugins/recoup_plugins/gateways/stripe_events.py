@@ -88,6 +88,7 @@ def read_event(body: bytes) -> GatewayEvent:
         gateway_ref=intent.id if intent is not None else None,
         outcome=_outcome(event.type, intent) if intent is not None and told else None,
         failure=_failure(event.type, intent) if intent is not None and not ours else None,
+        payment_reference=_reference(intent) if intent is not None and not ours else None,
         payload=payload,
     )
 
@@ -142,7 +143,7 @@ def _failure(kind: str, intent: StripeIntent) -> ReportedFailure | None:
     except NotExpressible:
         return None
     return ReportedFailure(
-        payment_reference=intent.metadata.get("invoice") or intent.metadata.get("reference") or intent.id,
+        payment_reference=_reference(intent) or intent.id,
         amount=amount,
         method=method,
         customer_ref=intent.metadata.get("customer") or customer,
@@ -152,6 +153,11 @@ def _failure(kind: str, intent: StripeIntent) -> ReportedFailure | None:
         network=paid_with.card_network,
         country=paid_with.account.country,
     )
+
+
+def _reference(intent: StripeIntent) -> str | None:
+    """The merchant's own name for the debt, where they put one on the intent."""
+    return intent.metadata.get("invoice") or intent.metadata.get("reference")
 
 
 def _expanded(method: str | Mapping[str, Any] | None) -> StripeMethod:

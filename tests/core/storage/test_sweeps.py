@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -142,7 +143,7 @@ async def test_only_a_case_nothing_will_ever_move_is_planless(shelf: Any, record
     await shelf.write(*rows, records.step(cases[0]), records.attempt(cases[1]), task)
 
     async with shelf.database.connection() as connection:
-        found = await planless_cases(connection, records.now + timedelta(minutes=30), 10)
+        found, _ = await planless_cases(connection, records.now + timedelta(minutes=30), UUID(int=0), 10)
 
     assert found == expected
 

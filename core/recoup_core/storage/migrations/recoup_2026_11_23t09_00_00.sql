@@ -119,12 +119,15 @@ CREATE TABLE recovery_case (
     policy_digest text NOT NULL REFERENCES policy_text,
     stop_reason text,
     opened_at timestamptz NOT NULL,
+    paused_at timestamptz,
     closed_at timestamptz,
     FOREIGN KEY (merchant_id, payment_id) REFERENCES payment (merchant_id, id),
     UNIQUE (merchant_id, id),
     CHECK ((state IN ('open', 'paused')) = (closed_at IS NULL))
 ) WITH (fillfactor = 90);
 CREATE INDEX recovery_case_state ON recovery_case (merchant_id, state, id);
+CREATE INDEX recovery_case_open ON recovery_case (id) WHERE state = 'open';
+CREATE INDEX recovery_case_paused ON recovery_case (paused_at) WHERE state = 'paused';
 
 CREATE TRIGGER recovery_case_state_table BEFORE UPDATE ON recovery_case FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state(
