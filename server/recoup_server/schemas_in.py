@@ -12,7 +12,7 @@ from recoup_core.domain.decline import Decline, DeclineSource
 from recoup_core.domain.money import MAX_AMOUNT_MINOR
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network, Segment
 from recoup_core.flows.operate import HUMAN_EVIDENCE, Resolution
-from recoup_core.flows.recover import FailureReport, PriorAttempt, ReportedCredential
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.flows.tasks import RESOLUTION_MAX
 from recoup_core.reference import classify
 from recoup_core.rules.facts import COUNTRIES, Interval

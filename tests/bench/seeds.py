@@ -10,7 +10,8 @@ import asyncpg
 
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network
-from recoup_core.flows.recover import FailureReport, PriorAttempt, ReportedCredential, open_case
+from recoup_core.flows.recover import open_case
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.reference import classify
 from recoup_core.wiring import Service
 

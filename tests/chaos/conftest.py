@@ -14,7 +14,8 @@ from tests.stories.installation import SANDBOX, Installation, sandbox_gateway
 
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import Customer, Method, Network
-from recoup_core.flows.recover import FailureReport, PriorAttempt, ReportedCredential, open_case
+from recoup_core.flows.recover import open_case
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.reference import classify
 from recoup_core.storage.audit import seal_events, verify_audit
 from recoup_core.storage.engine import Database

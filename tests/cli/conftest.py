@@ -16,7 +16,8 @@ from recoup_cli.main import run
 from recoup_cli.single import sandbox
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import Customer, Method, Network
-from recoup_core.flows.recover import FailureReport, Opened, PriorAttempt, ReportedCredential, open_case
+from recoup_core.flows.recover import Opened, open_case
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.reference import classify
 from recoup_core.secret import SecretUrl
 from recoup_core.settings import DatabaseSettings, Settings

@@ -20,14 +20,8 @@ from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import INBOUND, Draft
 from recoup_core.flows.outcomes import paid_elsewhere, record_outcome
 from recoup_core.flows.planning import TASK_AGE, plan_next, skip_planned
-from recoup_core.flows.recover import (
-    FailureReport,
-    PaymentExists,
-    PriorAttempt,
-    ReportedCredential,
-    open_case,
-    reported_attempt,
-)
+from recoup_core.flows.recover import PaymentExists, open_case
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential, reported_attempt
 from recoup_core.ports import Declined, GatewayEvent, ReportedFailure, Succeeded
 from recoup_core.storage.changes import Changes, JobRef, NewJob
 from recoup_core.storage.lookups import (

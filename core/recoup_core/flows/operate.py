@@ -24,7 +24,7 @@ from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import Draft
 from recoup_core.flows.outcomes import ASKING_WHAT_NEXT, cancel_unsent, give_up, record_outcome
 from recoup_core.flows.planning import plan_by_hand, plan_next, skip_planned
-from recoup_core.flows.recover import ReportedCredential, UnknownGateway, credential_of
+from recoup_core.flows.reports import ReportedCredential, UnknownGateway, credential_of
 from recoup_core.flows.situation import situation_of
 from recoup_core.ports import Declined, Succeeded
 from recoup_core.rules.decide import Retry, check_account

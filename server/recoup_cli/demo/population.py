@@ -15,7 +15,7 @@ import msgspec
 
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network, Segment
-from recoup_core.flows.recover import FailureReport, PriorAttempt, ReportedCredential
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.reference import classify
 
 MONTH: Final = timedelta(days=30)

@@ -14,7 +14,8 @@ from recoup_core.domain.payment import CredentialRole, Customer, Method, Network
 from recoup_core.flows.context import locked_cases
 from recoup_core.flows.intake import receive_webhook
 from recoup_core.flows.operate import By
-from recoup_core.flows.recover import FailureReport, Opened, PriorAttempt, ReportedCredential, open_case
+from recoup_core.flows.recover import Opened, open_case
+from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.reference import classify
 from recoup_core.rules.book import PolicyBook
 from recoup_core.settings import GatewayEntry, Settings

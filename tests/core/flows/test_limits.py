@@ -8,7 +8,8 @@ import msgspec
 
 from recoup_core.domain.attempt import Origin
 from recoup_core.domain.payment import Customer, Network
-from recoup_core.flows.recover import PriorAttempt, open_case
+from recoup_core.flows.recover import open_case
+from recoup_core.flows.reports import PriorAttempt
 
 MASTERCARD_DAY = 8
 """Declines in 24 hours: 10, enforced two lower (reference/network_retry_limits.yaml, mastercard_24h)."""

@@ -19,7 +19,8 @@ from recoup_core.domain.errors import IllegalTransition
 from recoup_core.domain.payment import Customer, Method, Network
 from recoup_core.flows.collect import _submit
 from recoup_core.flows.operate import NotAllowedNow, cancel, pause, resume, retry_now, update_credential
-from recoup_core.flows.recover import ReportedCredential, open_case
+from recoup_core.flows.recover import open_case
+from recoup_core.flows.reports import ReportedCredential
 from recoup_core.storage.audit import seal_events, verify_audit
 from recoup_plugins.gateways.sandbox_bank import SandboxBank
 

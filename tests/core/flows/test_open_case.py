@@ -9,13 +9,8 @@ import pytest
 
 from recoup_core.domain.errors import CardNumberRefused, UnknownCurrency
 from recoup_core.domain.payment import Customer
-from recoup_core.flows.recover import (
-    InconsistentReport,
-    Opened,
-    PaymentExists,
-    UnknownGateway,
-    open_case,
-)
+from recoup_core.flows.recover import Opened, PaymentExists, open_case
+from recoup_core.flows.reports import InconsistentReport, UnknownGateway
 from recoup_core.storage.calls import Call, IdempotencyKeyReused
 
 AT_ONCE = 20

@@ -20,7 +20,8 @@ from recoup_core.flows.operate import (
     retry_now,
     update_credential,
 )
-from recoup_core.flows.recover import PriorAttempt, ReportedCredential, UnknownGateway, open_case
+from recoup_core.flows.recover import open_case
+from recoup_core.flows.reports import PriorAttempt, ReportedCredential, UnknownGateway
 from recoup_core.storage.calls import Call, IdempotencyKeyReused
 
 FINAL = {"code": "stolen_card"}
