@@ -404,7 +404,9 @@ CREATE TABLE ledger_posting (
     PRIMARY KEY (entry_id, line)
 );
 
-CREATE FUNCTION refuse_unbalanced_entry() RETURNS trigger LANGUAGE plpgsql AS $$
+-- A session keeps this function's plans. Made while the table was young they would read all of it for ever more, until
+-- the next ANALYZE: 4 ms an entry at 80,000 postings. There is never a reason not to use the key.
+CREATE FUNCTION refuse_unbalanced_entry() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     entry uuid := CASE WHEN TG_TABLE_NAME = 'ledger_entry' THEN (to_jsonb(NEW) ->> 'id')::uuid
                        ELSE (to_jsonb(NEW) ->> 'entry_id')::uuid END;
