@@ -163,14 +163,6 @@ class Changes:
         jobs = self._new.get(NewJob, [])
         jobs[:] = [job for job in jobs if (job.kind, job.subject_id) != (kind, subject_id)]
 
-    def absorb(self, other: "Changes") -> None:
-        """Take over everything another flow collected, to be committed together."""
-        for rows in other._new.values():
-            for row in rows:
-                self._new.setdefault(type(row), []).append(row)
-        for kind, changed in other._changed.items():
-            self._changed.setdefault(kind, {}).update(changed)
-
     def rows(self, kind: type[Any]) -> Sequence[Any]:
         """Return the new and changed rows of a type, for flows that look at what another decided."""
         return [*self._new.get(kind, ()), *self._changed.get(kind, {}).values()]

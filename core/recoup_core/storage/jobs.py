@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database
@@ -72,11 +71,3 @@ class JobQueue:
         async with self._database.connection() as connection:
             rows = await connection.fetch(_STUCK, now, STUCK_CLAIMS)
         return [JobRef(r["id"], r["kind"], r["subject_id"], r["claim"], r["correlation_id"]) for r in rows]
-
-    async def waiting(self, kind: str, subject_id: UUID) -> datetime | None:
-        """Return when a job is due, None where there is no such job."""
-        async with self._database.connection() as connection:
-            due: datetime | None = await connection.fetchval(
-                "SELECT due_at FROM job WHERE kind = $1 AND subject_id = $2", kind, subject_id
-            )
-        return due

@@ -133,8 +133,6 @@ async def test_it_tells_when_the_next_job_is_due(queue: Any, shelf: Any, records
     assert await queue.next_due_at(job.due_at + LEASE) == job.due_at + LEASE
     await queue.claim(job.due_at, 1, LEASE)
     assert await queue.next_due_at(job.due_at) == job.due_at + LEASE
-    assert await queue.waiting("collect", job.subject_id) == job.due_at
-    assert await queue.waiting("settle", job.subject_id) is None
 
 
 async def test_a_job_that_never_ends_is_parked_and_named(queue: Any, shelf: Any, records: Any) -> None:
