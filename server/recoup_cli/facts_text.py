@@ -14,7 +14,7 @@ from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
 from recoup_core.domain.payment import Network
 from recoup_core.reference import classify
 from recoup_core.rules.errors import shown
-from recoup_core.rules.facts import FACTS, GROUPS, Fact, FactKind, RetryFacts, with_fact
+from recoup_core.rules.facts import RETRY, Fact, FactKind, RetryFacts
 from recoup_core.settings_reader import near
 
 MAX_FILE_BYTES: Final = 256 * 1024
@@ -35,9 +35,9 @@ def read_facts(given: Sequence[str], baseline: RetryFacts) -> RetryFacts:
         values.update({name.strip(): value.strip()} if equals else _flat(_read_json(Path(text))))
     facts = baseline
     for name, value in values.items():
-        facts = with_fact(facts, name, _value(_fact(name), value))
+        facts = RETRY.with_fact(facts, name, _value(_fact(name), value))
     if "attempt" in values and "retries" not in values:
-        facts = with_fact(facts, "retries", facts.attempt - 1)
+        facts = RETRY.with_fact(facts, "retries", facts.attempt - 1)
     return _classified(facts) if "decline_code" in values and "decline" not in values else facts
 
 
@@ -84,16 +84,16 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if name in GROUPS and isinstance(value, Mapping):
+        if name in RETRY.groups and isinstance(value, Mapping):
             yield from ((f"{name}.{inner}", each) for inner, each in value.items())
         else:
             yield name, value
 
 
 def _fact(name: str) -> Fact:
-    fact = FACTS.get(name)
+    fact = RETRY.facts.get(name)
     if fact is None or name == "currency":
-        hint = 'write amount="49.00 EUR"' if name == "currency" else _hint(name, tuple(FACTS))
+        hint = 'write amount="49.00 EUR"' if name == "currency" else _hint(name, tuple(RETRY.facts))
         raise Refused(f"{shown(name)} is no fact that can be given", hint, code=MISUSED)
     return fact
 

@@ -17,7 +17,7 @@ from report import Result, Table, number, ratio, tell
 
 from recoup_core.domain.money import Money
 from recoup_core.rules.compile import EngineChoice, compile_policy
-from recoup_core.rules.facts import BASELINE, RetryFacts
+from recoup_core.rules.facts import RETRY, RetryFacts
 from recoup_core.rules.schema import parse_policy
 
 FACTS: Final = 2_000
@@ -73,7 +73,7 @@ def facts(rules: Sequence[Spec]) -> list[RetryFacts]:
         hit = index % 2 == 0
         made.append(
             msgspec.structs.replace(
-                BASELINE,
+                RETRY.baseline,
                 decline_code=aim.code if hit else chance.choice(CODES),
                 country=chance.choice(aim.countries if hit else COUNTRIES),
                 network=chance.choice(NETWORKS),

@@ -1,13 +1,11 @@
-"""All policies in force, and which one a payment gets: the strictly narrowest that covers it.
+"""A set of policies, and which one a payment gets: the strictly narrowest that covers it.
 
-Old versions that running cases are pinned to are kept beside them, compiled from their stored text on demand.
+Old versions that running cases are pinned to are kept beside them (`texts`), compiled from their stored text on demand.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
@@ -17,23 +15,30 @@ from recoup_core.rules.schema import Policy, digest_of, parse_policy
 from recoup_core.rules.yamltext import MAX_BYTES
 
 MAX_FILES: Final = 500
-MAX_PINNED: Final = 64
-"""Old versions kept compiled; the one unused for longest makes room."""
 
 
 class PolicyBook:
-    """The policies in force. Immutable but for the cache of pinned old versions; safe from several threads."""
+    """A set of policies to choose from, immutable; the compiled texts behind it are shared with other books."""
 
-    def __init__(self, policies: Iterable[CompiledPolicy], *, engine: EngineChoice = EngineChoice.BEST) -> None:
-        """Take compiled policies; raises `PolicyInvalid` where two claim the same payments or the same name."""
+    def __init__(
+        self,
+        policies: Iterable[CompiledPolicy],
+        *,
+        engine: EngineChoice = EngineChoice.BEST,
+        texts: CompiledTexts | None = None,
+    ) -> None:
+        """Take compiled policies; raises `PolicyInvalid` where two claim the same payments or the same name.
+
+        With `texts` the policies are held there by whoever makes the book; without, the book has texts of its own.
+        """
         self.policies: tuple[CompiledPolicy, ...] = tuple(policies)
         problems = ambiguities([compiled.policy for compiled in self.policies])
         if problems:
             raise PolicyInvalid(problems)
-        self._engine = engine
-        self._current = {compiled.digest: compiled for compiled in self.policies}
-        self._pinned: OrderedDict[str, CompiledPolicy] = OrderedDict()
-        self._lock = Lock()
+        if texts is None:
+            texts = CompiledTexts(engine)
+            texts.adopt(self.policies)
+        self.texts = texts
 
     @classmethod
     def load(cls, directory: Path, engine: EngineChoice = EngineChoice.BEST) -> "PolicyBook":
@@ -63,7 +68,15 @@ class PolicyBook:
             raise PolicyInvalid(problems)
         return cls(compiled, engine=engine)
 
-    def choose(self, kind: str, facts: RetryFacts) -> CompiledPolicy:
+    def with_version(self, *versions: CompiledPolicy) -> "PolicyBook":
+        """Return a book in which these stand in for the policies of their kinds and names, or beside the others.
+
+        Raises `PolicyInvalid` where the result would be ambiguous; the caller holds the versions in `texts`.
+        """
+        placed = {(one.policy.kind, one.policy.name): one for one in (*self.policies, *versions)}
+        return PolicyBook(placed.values(), texts=self.texts)
+
+    def choose(self, kind: str, facts: Facts) -> CompiledPolicy:
         """Return the strictly narrowest policy that covers the payment; raises `NoPolicyApplies`."""
         chosen: CompiledPolicy | None = None
         for compiled in self.policies:
@@ -78,13 +91,7 @@ class PolicyBook:
 
     def by_digest(self, digest: str) -> CompiledPolicy | None:
         """Return the version with this digest, if it is in force or kept."""
-        if digest in self._current:
-            return self._current[digest]
-        with self._lock:
-            compiled = self._pinned.get(digest)
-            if compiled is not None:
-                self._pinned.move_to_end(digest)
-            return compiled
+        return self.texts.get(digest)
 
     def add(self, text: str, source: str) -> CompiledPolicy:
         """Compile a stored old version and keep it for `by_digest`; it is never chosen for new cases.
@@ -92,25 +99,11 @@ class PolicyBook:
         Raises `PolicyInvalid`. A version that makes room for others is closed; whoever still holds it gets its
         verdicts from the plain evaluator.
         """
-        known = self.by_digest(digest_of(text))
-        if known is not None:
-            return known
-        compiled = compile_policy(parse_policy(text, source=source), engine=self._engine)
-        with self._lock:
-            first = self._pinned.setdefault(compiled.digest, compiled)
-            surplus = [compiled] if first is not compiled else []
-            if len(self._pinned) > MAX_PINNED:
-                surplus.append(self._pinned.popitem(last=False)[1])
-        for one in surplus:
-            one.close()
-        return first
+        return self.texts.compile(text, source)
 
     def close(self) -> None:
         """Close every version, in force or kept; later verdicts come from the plain evaluator."""
-        with self._lock:
-            pinned = tuple(self._pinned.values())
-        for compiled in (*self.policies, *pinned):
-            compiled.close()
+        self.texts.close()
 
 
 def ambiguities(policies: Iterable[Policy]) -> list[Problem]:

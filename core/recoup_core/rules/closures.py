@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Literal, Named, Not, Op
-from recoup_core.rules.facts import FACTS, FactKind, RetryFacts
+from recoup_core.rules.facts import FactKind, Facts
 
 Verdict = bool | None
-Closure = Callable[[RetryFacts], Verdict]
+Closure = Callable[[Facts], Verdict]
 
 _TESTS: Final[Mapping[Op, Callable[[tuple[Any, ...]], Callable[[Any], bool]]]] = {
     Op.IS: lambda values: lambda actual: bool(actual == values[0]),
@@ -42,16 +42,16 @@ def closure(condition: Condition) -> Closure:
 
 
 def _comparison(leaf: Comparison) -> Closure:
-    get = FACTS[leaf.fact].get
+    get = leaf.fact.get
     if leaf.op is Op.EXISTS:
         return lambda facts: get(facts) is not None
     if leaf.op is Op.MISSING:
         return lambda facts: get(facts) is None
-    if FACTS[leaf.fact].kind is FactKind.MONEY:
+    if leaf.fact.kind is FactKind.MONEY:
         return _money(leaf)
     test = _TESTS[leaf.op](leaf.values)
 
-    def compare(facts: RetryFacts) -> Verdict:
+    def compare(facts: Facts) -> Verdict:
         actual: Literal | None = get(facts)
         return None if actual is None else test(actual)
 
@@ -59,19 +59,19 @@ def _comparison(leaf: Comparison) -> Closure:
 
 
 def _money(leaf: Comparison) -> Closure:
-    get = FACTS[leaf.fact].get
+    get = leaf.fact.get
     tests = {currency: _TESTS[leaf.op](bounds) for currency, bounds in leaf.money}
 
-    def compare(facts: RetryFacts) -> Verdict:
+    def compare(facts: Facts) -> Verdict:
         actual = get(facts)
-        test = tests.get(actual.currency)
+        test = None if actual is None else tests.get(actual.currency)
         return None if test is None else test(actual.amount_minor)
 
     return compare
 
 
 def _all(parts: tuple[Closure, ...]) -> Closure:
-    def every(facts: RetryFacts) -> Verdict:
+    def every(facts: Facts) -> Verdict:
         verdict: Verdict = True
         for part in parts:
             one = part(facts)
@@ -85,7 +85,7 @@ def _all(parts: tuple[Closure, ...]) -> Closure:
 
 
 def _any(parts: tuple[Closure, ...]) -> Closure:
-    def some(facts: RetryFacts) -> Verdict:
+    def some(facts: Facts) -> Verdict:
         verdict: Verdict = False
         for part in parts:
             one = part(facts)
@@ -99,7 +99,7 @@ def _any(parts: tuple[Closure, ...]) -> Closure:
 
 
 def _not(part: Closure) -> Closure:
-    def inverse(facts: RetryFacts) -> Verdict:
+    def inverse(facts: Facts) -> Verdict:
         verdict = part(facts)
         return None if verdict is None else not verdict
 

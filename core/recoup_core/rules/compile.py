@@ -6,6 +6,7 @@ plain evaluator answers, and `fallbacks` counts it.
 """
 
 from collections.abc import Iterator
+from datetime import date
 from enum import StrEnum
 from itertools import islice
 from threading import Lock
@@ -18,7 +19,7 @@ from recoup_core.rules.conditions import Comparison, comparisons
 from recoup_core.rules.encoding import Encoder
 from recoup_core.rules.engine import EngineError, Importer, Ruleset, engine_unavailable_reason, import_engine
 from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.facts import FACTS, Fact, FactKind, RetryFacts, with_fact
+from recoup_core.rules.facts import Fact, FactKind, Facts
 from recoup_core.rules.lowering import lower, shards
 from recoup_core.rules.schema import Policy, Rule
 from recoup_core.rules.trace import RuleTrace, trace_rules, traced_rule
@@ -75,7 +76,7 @@ class CompiledPolicy:
         chosen = EngineChoice.CLOSURES if self._engine is None else EngineChoice.DURABLE_RULES
         return chosen.value
 
-    def verdict(self, facts: RetryFacts) -> Rule:
+    def verdict(self, facts: Facts) -> Rule:
         """Return the first rule whose condition is true; the last has none, so there is one."""
         if self._engine is not None:
             try:
@@ -85,7 +86,7 @@ class CompiledPolicy:
                     self.fallbacks += 1
         return self._rules[self._plain(facts)][0]
 
-    def trace(self, facts: RetryFacts) -> tuple[RuleTrace, ...]:
+    def trace(self, facts: Facts) -> tuple[RuleTrace, ...]:
         """Return each rule up to and including the one that fires, with every comparison's outcome."""
         return trace_rules(self._traced, facts)
 
@@ -94,7 +95,7 @@ class CompiledPolicy:
         if self._engine is not None:
             self._engine.close()
 
-    def _plain(self, facts: RetryFacts) -> int:
+    def _plain(self, facts: Facts) -> int:
         return next(index for index, (_, test) in enumerate(self._rules) if test is None or test(facts) is True)
 
     def disagreement(self) -> str | None:
@@ -125,7 +126,7 @@ class _Engine:
             self.close()
             raise
 
-    def first(self, facts: RetryFacts) -> int:
+    def first(self, facts: Facts) -> int:
         body = self._encoder.body(facts)
         for offset, ruleset in self._shards:
             index = ruleset.first(body)
@@ -165,19 +166,19 @@ def compile_policy(
     raise PolicyInvalid([Problem(file=policy.source, line=1, column=1, code="engine_disagrees", message=difference)])
 
 
-def _boundary_facts(policy: Policy) -> Iterator[RetryFacts]:
+def _boundary_facts(policy: Policy) -> Iterator[Facts]:
     """Yield the baseline and the examples, each also with every boundary value of every comparison put in."""
-    bases = [policy.baseline, *(example.facts(policy.baseline) for example in policy.examples)]
+    bases = [policy.baseline, *(example.facts(policy.vocabulary, policy.baseline) for example in policy.examples)]
     yield from bases
     leaves = [leaf for rule in policy.rules if rule.when is not None for leaf in comparisons(rule.when)]
-    values = dict.fromkeys((leaf.fact, value) for leaf in leaves for value in _boundaries(leaf))
+    values = dict.fromkeys((leaf.fact.name, value) for leaf in leaves for value in _boundaries(leaf))
     for name, value in values:
         for base in bases:
-            yield with_fact(base, name, value)
+            yield policy.vocabulary.with_fact(base, name, value)
 
 
 def _boundaries(leaf: Comparison) -> Iterator[Any]:
-    fact = FACTS[leaf.fact]
+    fact = leaf.fact
     if fact.optional:
         yield None
     if fact.kind is FactKind.MONEY:
@@ -190,6 +191,8 @@ def _boundaries(leaf: Comparison) -> Iterator[Any]:
     for value in leaf.values:
         if fact.kind is FactKind.INT:
             yield from _around(int(value), fact.low, fact.high)
+        elif fact.kind is FactKind.DATE:
+            yield from days_around(str(value))
         else:
             yield value
 
@@ -200,7 +203,16 @@ def _samples(fact: Fact) -> tuple[Any, ...]:
         return True, False
     if fact.kind is FactKind.INT:
         return (fact.low,)
+    if fact.kind is FactKind.DATE:
+        return ()
     return (*fact.choices[-1:], "something else")
+
+
+def days_around(text: str) -> Iterator[str]:
+    """Yield the day before a date, itself and the day after, as far as there are such days."""
+    number = date.fromisoformat(text).toordinal()
+    for near in _around(number, date.min.toordinal(), date.max.toordinal()):
+        yield date.fromordinal(near).isoformat()
 
 
 def _around(bound: int, low: int, high: int) -> Iterator[int]:

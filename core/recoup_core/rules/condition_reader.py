@@ -1,19 +1,14 @@
 """Reads conditions from a policy's YAML: every name, operator and value is checked against the declared facts."""
 
-import re
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final
 
-from recoup_core.domain.errors import AmountNotExact
-from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
-from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Literal, Named, Not, Op, depth, walk
+from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Named, Not, Op, depth, walk
+from recoup_core.rules.constants import MAX_VALUES, ConstantReader
 from recoup_core.rules.errors import Report, shown
-from recoup_core.rules.facts import CURRENCIES, FACTS, GROUPS, Fact, FactKind
-from recoup_core.rules.yamltext import Broken, Map, Node, Scalar, Seq, as_bool, as_int, as_list, as_map, as_text
-
-MAX_VALUES: Final = 200
-"""Values in one list."""
+from recoup_core.rules.facts import Fact, FactKind, Vocabulary
+from recoup_core.rules.yamltext import Broken, Map, Node, Scalar, Seq, as_bool, as_list, as_map
 
 MAX_COMPARISONS: Final = 100
 """Comparisons in one condition, named conditions counted at every use."""
@@ -21,16 +16,16 @@ MAX_COMPARISONS: Final = 100
 MAX_LOGIC_DEPTH: Final = 24
 """Nesting of all, any, not and named conditions, after names are put in."""
 
-_TEXT_VALUE: Final = re.compile(r"[^\"\\*\x00-\x1f\x7f][^\"\\\x00-\x1f\x7f]{0,63}")
-_AMOUNT: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,4})?")
 WORDS: Final = ("all", "any", "not")
 
 
 class ConditionReader:
-    """Reads conditions of one file; `defined` grows from top to bottom."""
+    """Reads conditions of one file over one vocabulary; `defined` grows from top to bottom."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, vocabulary: Vocabulary) -> None:
         self.report = report
+        self.vocabulary = vocabulary
+        self.constants = ConstantReader(report)
         self.defined: dict[str, Condition] = {}
         self.later: set[str] = set()
         """Names that `define` gives further below (or just now), for a helpful message."""
@@ -72,9 +67,9 @@ class ConditionReader:
         if word == "not":
             part = self.read(value, path)
             return None if part is None else Not(part)
-        if word in FACTS:
-            return self._fact(FACTS[word], value, path)
-        if word in GROUPS:
+        if word in self.vocabulary.facts:
+            return self._fact(self.vocabulary.facts[word], value, path)
+        if word in self.vocabulary.groups:
             return self._group(word, value, path)
         if word in self.defined:
             return self._switch(key, value)
@@ -91,7 +86,7 @@ class ConditionReader:
     def _named(self, node: Scalar) -> Condition | None:
         if node.text in self.defined:
             return Named(node.text, self.defined[node.text])
-        if node.text in FACTS:
+        if node.text in self.vocabulary.facts:
             self.report.add(
                 node, "fact_alone", f"{shown(node.text)} is a fact, not a condition", f"write {{{node.text}: ...}}"
             )
@@ -117,7 +112,9 @@ class ConditionReader:
                 "a definition may use only those above it, so none can lead back to itself",
             )
             return
-        known = (*self.defined, *FACTS, *GROUPS, *WORDS) if facts else tuple(self.defined)
+        known = (
+            (*self.defined, *self.vocabulary.facts, *self.vocabulary.groups, *WORDS) if facts else tuple(self.defined)
+        )
         what = "fact or condition" if facts else "named condition"
         self.report.add(
             key,
@@ -135,9 +132,10 @@ class ConditionReader:
             return None
         parts: list[Condition | None] = []
         for key, value in mapping.entries:
-            fact = FACTS.get(f"{group}.{key.text}")
+            fact = self.vocabulary.facts.get(f"{group}.{key.text}")
             if fact is None:
-                known = tuple(name.partition(".")[2] for name in FACTS if name.startswith(f"{group}."))
+                every = self.vocabulary.facts
+                known = tuple(name.partition(".")[2] for name in every if name.startswith(f"{group}."))
                 self.report.add(
                     key,
                     "unknown_fact",
@@ -178,74 +176,30 @@ class ConditionReader:
 
     def _equality(self, fact: Fact, op: Op, node: Node, path: str) -> Condition | None:
         if isinstance(node, Seq) and op is not Op.IS:
-            values = self._values(fact, node)
+            values = self.constants.values(fact, node)
             op = Op.NOT_IN if op in (Op.NOT, Op.NOT_IN) else Op.IN
         elif op is Op.IN:
             as_list(node, f"`in` of `{fact.name}`", self.report, most=MAX_VALUES)
             return None
         else:
-            value = self.value(fact, node)
+            value = self.constants.value(fact, node)
             values = None if value is None else (value,)
         if values is None:
             return None
-        return Comparison(fact=fact.name, op=op, values=values, path=path, line=node.line)
-
-    def _values(self, fact: Fact, node: Node) -> tuple[Literal, ...] | None:
-        if fact.kind is FactKind.BOOL:
-            self.report.add(node, "wrong_type", f"`{fact.name}` must be true or false, not a list")
-            return None
-        items = as_list(node, f"the list of `{fact.name}`", self.report, most=MAX_VALUES)
-        if items is None:
-            return None
-        values = [self.value(fact, item) for item in items]
-        for index, value in enumerate(values):
-            if value is not None and value in values[:index]:
-                self.report.add(items[index], "duplicate_value", f"{value!r} stands twice in the list")
-        found = tuple(value for value in values if value is not None)
-        return found if len(found) == len(values) else None
-
-    def value(self, fact: Fact, node: Node) -> Literal | None:
-        """Read one constant of the fact's declared type; what it can never be is refused."""
-        what = f"`{fact.name}`"
-        if fact.kind is FactKind.BOOL:
-            return as_bool(node, what, self.report)
-        if fact.kind is FactKind.INT:
-            number = as_int(node, what, self.report)
-            if number is None or fact.low <= number <= fact.high:
-                return number
-            limit = f"less than {fact.low}" if number < fact.low else f"more than {fact.high}"
-            self.report.add(node, "out_of_range", f"{what} is never {limit}")
-            return None
-        text = as_text(node, what, self.report)
-        if text is None:
-            return None
-        if fact.kind is FactKind.CHOICE and text not in fact.choices:
-            hint = (
-                "did you mean 'GB'?"
-                if text == "UK" and "GB" in fact.choices
-                else self.report.suggest(text, fact.choices)
-            )
-            self.report.add(node, "unknown_value", f"{what} is never {shown(text)}", hint)
-            return None
-        if not _TEXT_VALUE.fullmatch(text):
-            self.report.add(
-                node, "bad_text", f"{what} takes up to 64 characters without quotes, backslashes or a leading *"
-            )
-            return None
-        return text
+        return Comparison(fact=fact, op=op, values=values, path=path, line=node.line)
 
     def _threshold(self, fact: Fact, op: Op, node: Node, path: str) -> Condition | None:
         if fact.kind is FactKind.MONEY:
             return self._money(fact, op, node, path)
-        number = self.value(fact, node)
-        if number is None or isinstance(number, (str, bool)):
+        number = self.constants.value(fact, node)
+        if number is None:
             return None
         if (op is Op.LT and number == fact.low) or (op is Op.GT and number == fact.high):
             self.report.add(
                 node, "never_true", f"`{fact.name}` is never {'less' if op is Op.LT else 'more'} than {number}"
             )
             return None
-        return Comparison(fact=fact.name, op=op, values=(number,), path=path, line=node.line)
+        return Comparison(fact=fact, op=op, values=(number,), path=path, line=node.line)
 
     def _between(self, fact: Fact, op: Op, node: Node, path: str) -> Condition | None:
         if fact.kind is FactKind.MONEY:
@@ -253,13 +207,13 @@ class ConditionReader:
         ends = self._pair(node, f"`between` of `{fact.name}`")
         if ends is None:
             return None
-        low, high = (self.value(fact, end) for end in ends)
-        if not isinstance(low, int) or not isinstance(high, int):
+        low, high = (self.constants.value(fact, end) for end in ends)
+        if low is None or high is None:
             return None
-        if low > high:
+        if low > high:  # type: ignore[operator]  # both are of the fact's own type, a number or a date
             self.report.add(node, "never_true", f"between {low} and {high} lies nothing", "the smaller one comes first")
             return None
-        return Comparison(fact=fact.name, op=op, values=(low, high), path=path, line=node.line)
+        return Comparison(fact=fact, op=op, values=(low, high), path=path, line=node.line)
 
     def _pair(self, node: Node, what: str) -> tuple[Node, Node] | None:
         if isinstance(node, Broken):
@@ -270,11 +224,8 @@ class ConditionReader:
         return None
 
     def _money(self, fact: Fact, op: Op, node: Node, path: str) -> Condition | None:
-        mapping = as_map(node, f"`{op.value}` of `{fact.name}`, per currency,", self.report)
+        mapping = self.constants.currencies(node, f"`{op.value}` of `{fact.name}`")
         if mapping is None:
-            return None
-        if not mapping.entries:
-            self.report.add(node, "empty_condition", "no currency is named")
             return None
         found: list[tuple[str, tuple[int, ...]]] = []
         for key, value in mapping.entries:
@@ -283,18 +234,18 @@ class ConditionReader:
                 found.append((key.text, bounds))
         if len(found) < len(mapping.entries):
             return None
-        return Comparison(fact=fact.name, op=op, money=tuple(found), path=path, line=node.line)
+        return Comparison(fact=fact, op=op, money=tuple(found), path=path, line=node.line)
 
     def _bounds(self, op: Op, currency: Scalar, node: Node) -> tuple[int, ...] | None:
-        if not self.currency(currency):
+        if not self.constants.currency(currency):
             return None
         if op is not Op.BETWEEN:
-            amount = self.amount(currency.text, node)
+            amount = self.constants.amount(currency.text, node)
             return None if amount is None else self._possible(op, amount, node)
         ends = self._pair(node, f"`between` in {currency.text}")
         if ends is None:
             return None
-        low, high = (self.amount(currency.text, end) for end in ends)
+        low, high = (self.constants.amount(currency.text, end) for end in ends)
         if low is None or high is None:
             return None
         if low > high:
@@ -307,35 +258,6 @@ class ConditionReader:
             self.report.add(node, "never_true", "an amount is never less than 0")
             return None
         return (amount,)
-
-    def currency(self, node: Scalar) -> bool:
-        """Say whether a key names a currency; report it when not."""
-        if node.text in CURRENCIES:
-            return True
-        self.report.add(
-            node,
-            "unknown_currency",
-            f"{shown(node.text)} is not an ISO 4217 currency",
-            self.report.suggest(node.text, CURRENCIES),
-        )
-        return False
-
-    def amount(self, currency: str, node: Node) -> int | None:
-        """Read an amount in major units exactly as written; return minor units."""
-        if isinstance(node, Broken):
-            return None
-        if not isinstance(node, Scalar) or not _AMOUNT.fullmatch(node.text):
-            self.report.add(node, "bad_amount", f"an amount is digits with a decimal point, like 20.00 ({currency})")
-            return None
-        try:
-            minor = Money.from_major(node.text, currency).amount_minor
-        except AmountNotExact:
-            self.report.add(node, "bad_amount", f"{node.text} has more decimals than {currency} knows")
-            return None
-        if minor > MAX_AMOUNT_MINOR:
-            self.report.add(node, "out_of_range", f"{node.text} {currency} is beyond what can be compared exactly")
-            return None
-        return minor
 
     def _presence(self, fact: Fact, op: Op, node: Node, path: str) -> Condition | None:
         wanted = as_bool(node, f"`{op.value}`", self.report)
@@ -350,7 +272,7 @@ class ConditionReader:
         if not fact.optional:
             self.report.add(node, "always_known", f"`{fact.name}` is always known; asking is pointless")
             return None
-        return Comparison(fact=fact.name, op=op, path=path, line=node.line)
+        return Comparison(fact=fact, op=op, path=path, line=node.line)
 
 
 _Read = Callable[[ConditionReader, Fact, Op, Node, str], Condition | None]
@@ -369,7 +291,8 @@ _OPERATORS: Final[Mapping[FactKind, Mapping[str, _Read]]] = {
     FactKind.TEXT: {**_EQUAL, **_PRESENCE},
     FactKind.INT: {**_EQUAL, **_ORDER, **_PRESENCE},
     FactKind.BOOL: {**_PRESENCE},
-    FactKind.MONEY: {**_ORDER},
+    FactKind.MONEY: {**_ORDER, **_PRESENCE},
+    FactKind.DATE: {**_EQUAL, **_ORDER, **_PRESENCE},
 }
 
 

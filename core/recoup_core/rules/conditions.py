@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from recoup_core.rules.facts import Fact
+
 Literal = str | int | bool
 
 
@@ -32,7 +34,7 @@ class Op(StrEnum):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One fact against constants."""
 
-    fact: str
+    fact: Fact
     op: Op
     values: tuple[Literal, ...] = ()
     """One for is, not and the thresholds; two for between (inclusive); none for exists and missing."""

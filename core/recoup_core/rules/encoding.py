@@ -10,14 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from recoup_core.domain.money import MAX_AMOUNT_MINOR
-from recoup_core.rules.facts import FACTS, FactKind, RetryFacts
-from recoup_core.rules.lowering import AMOUNT, Lowered, property_name
-from recoup_core.rules.network import ANCHOR, Atom, Expr, atoms, holds
+from recoup_core.rules.facts import Fact, FactKind, Facts
+from recoup_core.rules.lowering import Lowered, currency_name, day_number, property_name
+from recoup_core.rules.network import ANCHOR, Atom, Expr, atoms, predicate
 
 OTHER: Final = "*"
 """Stands for every text the policy does not name; no constant may begin with it (`conditions`)."""
 
-_Get = Callable[[RetryFacts], Any]
+_Get = Callable[[Facts], Any]
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -29,26 +29,30 @@ class Encoder:
     """Encodes facts for one lowered policy."""
 
     def __init__(self, lowered: Lowered) -> None:
-        self._hoisted = lowered.hoisted
+        self._hoisted = tuple((name, predicate(expr)) for name, expr in lowered.hoisted)
         used = _constants(lowered)
         self._texts: list[tuple[str, _Get, Mapping[str, str]]] = []
         self._numbers: list[tuple[str, _Get]] = []
         self._flags: list[tuple[str, _Get]] = []
-        for fact in FACTS.values():
-            name = property_name(fact.name)
-            if name not in used:
-                continue
-            if fact.kind is FactKind.MONEY:
-                self._numbers.append((AMOUNT, lambda facts: facts.amount.amount_minor))
-            elif fact.kind is FactKind.INT:
-                self._numbers.append((name, fact.get))
-            elif fact.kind is FactKind.BOOL:
-                self._flags.append((name, fact.get))
-            else:
-                words = {str(word): str(word) for word in used[name]}
-                self._texts.append((name, fact.get, words))
+        for fact in lowered.facts:
+            self._prepare(fact, used)
 
-    def body(self, facts: RetryFacts) -> str:
+    def _prepare(self, fact: Fact, used: Mapping[str, set[Any]]) -> None:
+        name, get = property_name(fact), fact.get
+        if fact.kind is FactKind.MONEY:
+            self._numbers.append((name, _part(get, "amount_minor")))
+            words = used.get(currency_name(fact), set())
+            self._texts.append((currency_name(fact), _part(get, "currency"), {word: word for word in words}))
+        elif fact.kind is FactKind.INT:
+            self._numbers.append((name, get))
+        elif fact.kind is FactKind.DATE:
+            self._numbers.append((name, _day(get)))
+        elif fact.kind is FactKind.BOOL:
+            self._flags.append((name, get))
+        else:
+            self._texts.append((name, get, {str(word): str(word) for word in used.get(name, ())}))
+
+    def body(self, facts: Facts) -> str:
         """Return the facts as a JSON object; missing ones are left out. Raises `NotEncodable`."""
         fact: dict[str, Any] = {ANCHOR: 1}
         for name, get, words in self._texts:
@@ -67,9 +71,32 @@ class Encoder:
                 if flag is not True and flag is not False:
                     raise NotEncodable(name)
                 fact[name] = flag
-        for name, expr in self._hoisted:  # in order: a later one may rest on an earlier one
-            fact[name] = holds(expr, fact)
+        for name, holds in self._hoisted:  # in order: a later one may rest on an earlier one
+            fact[name] = holds(fact)
         return _encode(fact).decode()
+
+
+def _part(get: _Get, field: str) -> _Get:
+    """Read one half of an amount that may be missing."""
+
+    def part(facts: Facts) -> Any:
+        money = get(facts)
+        return None if money is None else getattr(money, field)
+
+    return part
+
+
+def _day(get: _Get) -> _Get:
+    """Read a date as its day's number."""
+
+    def number(facts: Facts) -> int | None:
+        text = get(facts)
+        try:
+            return None if text is None else day_number(text)
+        except (TypeError, ValueError) as error:
+            raise NotEncodable("not a date") from error
+
+    return number
 
 
 def _constants(lowered: Lowered) -> dict[str, set[Any]]:

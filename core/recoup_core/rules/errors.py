@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import ClassVar, Final, Protocol
 
 import msgspec
@@ -30,6 +31,13 @@ class Placed(Protocol):
     def column(self) -> int: ...
 
 
+class Severity(StrEnum):
+    """Whether a problem keeps a policy from being used."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One mistake in one file; `code` is stable, `message` is for people."""
 
@@ -40,11 +48,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     rule: str | None = None
     hint: str | None = None
+    severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
+        warning = "warning: " if self.severity is Severity.WARNING else ""
         hint = f" ({self.hint})" if self.hint else ""
         rule = f"rule {self.rule!r}: " if self.rule else ""
-        return f"{self.file}:{self.line}:{self.column}: {rule}{self.message}{hint}"
+        return f"{self.file}:{self.line}:{self.column}: {warning}{rule}{self.message}{hint}"
 
 
 class PolicyInvalid(DomainError):

@@ -8,11 +8,10 @@ import msgspec
 from recoup_core.domain.money import Money
 from recoup_core.rules.condition_reader import ConditionReader
 from recoup_core.rules.errors import shown
-from recoup_core.rules.facts import FACTS, GROUPS, Fact, FactKind, RetryFacts, with_fact
+from recoup_core.rules.facts import AnyFacts, Fact, FactKind, Vocabulary
 from recoup_core.rules.yamltext import Broken, Map, Node, as_bool, as_map, as_text
 
 MAX_EXAMPLES: Final = 4_000
-_GIVABLE: Final = tuple(name for name in FACTS if name != "currency")
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,14 +23,9 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     column: int
 
-    def facts(self, baseline: RetryFacts) -> RetryFacts:
-        """Return the baseline with what is given; `retries` follows `attempt` unless given."""
-        facts = baseline
-        for name, value in self.given.items():
-            facts = with_fact(facts, name, value)
-        if "attempt" in self.given and "retries" not in self.given:
-            facts = with_fact(facts, "retries", facts.attempt - 1)
-        return facts
+    def facts(self, vocabulary: Vocabulary, baseline: AnyFacts) -> AnyFacts:
+        """Return the baseline with what is given, and what follows from it."""
+        return vocabulary.given(baseline, self.given)
 
 
 def read_example(node: Node, reader: ConditionReader) -> Example | None:
@@ -65,20 +59,22 @@ def _given(node: Node, reader: ConditionReader) -> dict[str, Any] | None:
         return None
     given: dict[str, Any] = {}
     good = True
+    facts, groups = reader.vocabulary.facts, reader.vocabulary.groups
+    known = tuple(name for name in facts if name != "currency")
     for key, value in mapping.entries:
-        inner = as_map(value, f"`{key.text}`", reader.report) if key.text in GROUPS else None
+        inner = as_map(value, f"`{key.text}`", reader.report) if key.text in groups else None
         entries = [(f"{key.text}.{name.text}", name, one) for name, one in inner.entries] if inner else []
-        if key.text not in GROUPS:
+        if key.text not in groups:
             entries = [(key.text, key, value)]
         for name, place, one in entries:
-            if name not in _GIVABLE:
-                hint = "give `amount: {EUR: 15.00}`" if name == "currency" else reader.report.suggest(name, _GIVABLE)
+            if name not in known:
+                hint = "give `amount: {EUR: 15.00}`" if name == "currency" else reader.report.suggest(name, known)
                 reader.report.add(place, "unknown_fact", f"{shown(name)} can't be given", hint)
                 good = False
                 continue
             if name in given:
                 reader.report.add(place, "duplicate_key", f"{shown(name)} is given twice")
-            read, given[name] = _value(FACTS[name], one, reader)
+            read, given[name] = _value(facts[name], one, reader)
             good = good and read
     return given if good else None
 
@@ -88,11 +84,13 @@ def _value(fact: Fact, node: Node, reader: ConditionReader) -> tuple[bool, Any]:
     if isinstance(node, Broken):
         return False, None
     if fact.kind is FactKind.MONEY:
-        money = _money(node, reader)
+        if fact.optional and isinstance(node, Map) and node.get("missing") is not None:
+            return _is_missing(fact, node, reader), None
+        money = _money(fact, node, reader)
         return money is not None, money
     if isinstance(node, Map):
         return _is_missing(fact, node, reader), None
-    value = reader.value(fact, node)
+    value = reader.constants.value(fact, node)
     return value is not None, value
 
 
@@ -105,12 +103,12 @@ def _is_missing(fact: Fact, node: Map, reader: ConditionReader) -> bool:
     return bool(as_bool(missing, "`missing`", reader.report))
 
 
-def _money(node: Node, reader: ConditionReader) -> Money | None:
+def _money(fact: Fact, node: Node, reader: ConditionReader) -> Money | None:
     if not isinstance(node, Map) or len(node.entries) != 1:
-        reader.report.add(node, "wrong_type", "an example gives `amount` in one currency: {EUR: 15.00}")
+        reader.report.add(node, "wrong_type", f"an example gives `{fact.name}` in one currency: {{EUR: 15.00}}")
         return None
     currency, value = node.entries[0]
-    if not reader.currency(currency):
+    if not reader.constants.currency(currency):
         return None
-    minor = reader.amount(currency.text, value)
+    minor = reader.constants.amount(currency.text, value)
     return None if minor is None else Money(minor, currency.text)

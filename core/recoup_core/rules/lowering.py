@@ -6,12 +6,13 @@ beforehand as a named boolean (stage 1), so no valid policy is refused for the e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Final
 
 import msgspec
 
-from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Named, Not, Op
-from recoup_core.rules.facts import FACTS, FactKind
+from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Literal, Named, Not, Op, comparisons
+from recoup_core.rules.facts import Fact, FactKind
 from recoup_core.rules.network import (
     ANCHOR,
     MAX_PLAIN,
@@ -27,8 +28,8 @@ from recoup_core.rules.network import (
     firings,
 )
 
-AMOUNT: Final = "amount_minor"
 CURRENCY: Final = "currency"
+"""The property for the currency of `amount`, which is a fact of its own."""
 
 _OPPOSITE: Final[Mapping[Op, Op]] = {
     Op.IS: Op.NOT,
@@ -51,18 +52,28 @@ class Lowered(msgspec.Struct, frozen=True):
 
     rules: tuple[Conjuncts, ...]
     hoisted: tuple[tuple[str, Expr], ...]
+    facts: tuple[Fact, ...]
+    """Those that the conditions ask about."""
 
 
-def property_name(fact: str) -> str:
-    """Return a fact's flat name inside the engine, which reads dots as nesting."""
-    return AMOUNT if fact == "amount" else fact.replace(".", "_")
+def property_name(fact: Fact) -> str:
+    """Return a fact's flat name inside the engine, which reads dots as nesting; of an amount, that of its number."""
+    flat = fact.name.replace(".", "_")
+    return f"{flat}_minor" if fact.kind is FactKind.MONEY else flat
+
+
+def currency_name(fact: Fact) -> str:
+    """Return the property for the currency of an amount."""
+    return CURRENCY if fact.name == "amount" else f"{fact.name.replace('.', '_')}_currency"
 
 
 def lower(conditions: Iterable[Condition | None]) -> Lowered:
     """Lower the conditions of a policy's rules; None is the rule that always fires."""
     hoisted: dict[Expr, str] = {}
-    rules = tuple(_rule(condition, hoisted) for condition in conditions)
-    return Lowered(rules, tuple((name, expr) for expr, name in hoisted.items()))
+    whole = tuple(conditions)
+    rules = tuple(_rule(condition, hoisted) for condition in whole)
+    asked = {leaf.fact.name: leaf.fact for one in whole if one is not None for leaf in comparisons(one)}
+    return Lowered(rules, tuple((name, expr) for expr, name in hoisted.items()), tuple(asked.values()))
 
 
 def shards(rules: Sequence[Conjuncts]) -> tuple[tuple[Conjuncts, ...], ...]:
@@ -152,21 +163,32 @@ def _flat(kind: type[And] | type[Or], parts: Iterable[Expr]) -> Iterable[Expr]:
 
 
 def _comparison(leaf: Comparison, *, negated: bool) -> Expr:
-    if FACTS[leaf.fact].kind is FactKind.MONEY:
+    asks_presence = leaf.op in (Op.EXISTS, Op.MISSING)
+    if leaf.fact.kind is FactKind.MONEY and not asks_presence:
         return _money(leaf, negated=negated)
     name = property_name(leaf.fact)
     if leaf.op is Op.BETWEEN:
-        return _between(name, leaf.values, negated=negated)
+        return _between(name, [_constant(leaf, value) for value in leaf.values], negated=negated)
     op = _OPPOSITE[leaf.op] if negated else leaf.op
     match op:
         case Op.IN:
-            return _join(Or, [Atom(name, "eq", value) for value in leaf.values], exclusive=True)
+            return _join(Or, [Atom(name, "eq", _constant(leaf, value)) for value in leaf.values], exclusive=True)
         case Op.NOT_IN:
-            return _join(And, [Atom(name, "neq", value) for value in leaf.values])
+            return _join(And, [Atom(name, "neq", _constant(leaf, value)) for value in leaf.values])
         case Op.EXISTS | Op.MISSING:
             return Atom(name, "ex" if op is Op.EXISTS else "nex")
         case _:
-            return Atom(name, _ENGINE_OP[op], leaf.values[0])
+            return Atom(name, _ENGINE_OP[op], _constant(leaf, leaf.values[0]))
+
+
+def _constant(leaf: Comparison, value: Literal) -> Literal:
+    """Return a constant as the engine compares it: a date by its day's number, anything else as it is."""
+    return day_number(str(value)) if leaf.fact.kind is FactKind.DATE else value
+
+
+def day_number(text: str) -> int:
+    """Return the proleptic Gregorian ordinal of an ISO date; raises ValueError for anything else."""
+    return date.fromisoformat(text).toordinal()
 
 
 _ENGINE_OP: Final[Mapping[Op, str]] = {
@@ -189,11 +211,12 @@ def _between(name: str, ends: Sequence[str | int | bool], *, negated: bool) -> E
 def _money(leaf: Comparison, *, negated: bool) -> Expr:
     """One alternative per listed currency; no two can hold, for an amount has one currency."""
     branches: list[Expr] = []
+    number, currency_of = property_name(leaf.fact), currency_name(leaf.fact)
     for currency, bounds in leaf.money:
         if leaf.op is Op.BETWEEN:
-            amount = _between(AMOUNT, bounds, negated=negated)
+            amount = _between(number, bounds, negated=negated)
         else:
             op = _OPPOSITE[leaf.op] if negated else leaf.op
-            amount = Atom(AMOUNT, _ENGINE_OP[op], bounds[0])
-        branches.append(_join(And, [Atom(CURRENCY, "eq", currency), amount]))
+            amount = Atom(number, _ENGINE_OP[op], bounds[0])
+        branches.append(_join(And, [Atom(currency_of, "eq", currency), amount]))
     return _join(Or, branches, exclusive=True)

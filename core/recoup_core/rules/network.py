@@ -4,13 +4,17 @@ Outside these bounds durable_rules 2.0.28 hangs, crashes or answers wrongly; the
 (core/adr/0001-rules-engine.md).
 """
 
+import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 MAX_RULES_PER_SHARD: Final = 500
+MAX_ATOMS_PER_SHARD: Final = 3_000
+"""Comparisons in one ruleset. The C code holds the GIL while it compiles one: 3,000 take it some 20 ms, 42,000 (500 of
+the largest rules) took 770 (docs/benchmarks.md, `compile`)."""
 MAX_CONDITIONS_PER_PARENT: Final = 500
 """513 different conditions under one parent never finish compiling, with the GIL held."""
 MAX_MATCHING_PER_PARENT: Final = 60
@@ -57,6 +61,17 @@ Expr = Atom | And | Or
 Conjuncts = tuple[Expr, ...]
 """A rule's condition: all of these."""
 
+Predicate = Callable[[Mapping[str, Any]], bool]
+
+_TESTS: Final[Mapping[str, Callable[[Any, Any], object]]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+}
+
 
 class EngineBounds(Exception):
     """These rules lie outside what the engine can be trusted with."""
@@ -101,33 +116,45 @@ def depth(expr: Expr) -> int:
     return 0 if isinstance(expr, Atom) else 1 + max(depth(part) for part in expr.parts)
 
 
-def holds(expr: Expr, fact: Mapping[str, Any]) -> bool:
-    """Evaluate an expression over a fact as the engine would: absent properties satisfy only `nex`."""
+def predicate(expr: Expr) -> Predicate:
+    """Compile an expression to what the engine would say of a fact: an absent property satisfies only `nex`."""
     if isinstance(expr, Atom):
-        return _atom(expr, fact.get(expr.name))
+        return _atom(expr)
+    if isinstance(expr, Or) and (found := _by_word(expr)) is not None:
+        return _choice(*found)
+    parts = tuple(predicate(part) for part in expr.parts)
     if isinstance(expr, And):
-        return all(holds(part, fact) for part in expr.parts)
-    return any(holds(part, fact) for part in expr.parts)
+        return lambda fact: all(part(fact) for part in parts)
+    return lambda fact: any(part(fact) for part in parts)
 
 
-def _atom(atom: Atom, actual: Any) -> bool:
-    if actual is None or atom.op == "nex":
-        return actual is None and atom.op == "nex"
-    match atom.op:
-        case "ex":
-            return True
-        case "eq":
-            return bool(actual == atom.value)
-        case "neq":
-            return bool(actual != atom.value)
-        case "lt":
-            return bool(actual < atom.value)
-        case "lte":
-            return bool(actual <= atom.value)
-        case "gt":
-            return bool(actual > atom.value)
-        case _:
-            return bool(actual >= atom.value)
+def _atom(atom: Atom) -> Predicate:
+    name, value = atom.name, atom.value
+    if atom.op == "nex":
+        return lambda fact: fact.get(name) is None
+    if atom.op == "ex":
+        return lambda fact: fact.get(name) is not None
+    test = _TESTS[atom.op]
+    return lambda fact: (actual := fact.get(name)) is not None and bool(test(actual, value))
+
+
+def _by_word(expr: Or) -> tuple[str, dict[str, list[Expr]]] | None:
+    """Sort alternatives by the word that one text must equal in each; None when they don't all begin with such."""
+    names: set[str] = set()
+    words: dict[str, list[Expr]] = {}
+    for part in expr.parts:
+        head, *rest = part.parts if isinstance(part, And) else (part,)
+        if not isinstance(head, Atom) or head.op != "eq" or not isinstance(head.value, str):
+            return None
+        names.add(head.name)
+        words.setdefault(head.value, []).append(And(tuple(rest)))
+    return (names.pop(), words) if len(names) == 1 else None
+
+
+def _choice(name: str, words: Mapping[str, Sequence[Expr]]) -> Predicate:
+    """Look the text up instead of trying one alternative after the other: amounts in thirty currencies, long lists."""
+    tests = {word: tuple(predicate(rest) for rest in rests) for word, rests in words.items()}
+    return lambda fact: any(test(fact) for test in tests.get(fact.get(name), ()))
 
 
 def to_json(expr: Expr) -> dict[str, Any]:
@@ -173,7 +200,7 @@ class Bounds:
     def __init__(self) -> None:
         self._parents: dict[tuple[Atom, ...], _Parent] = {}
         self._chains: Counter[Conjuncts] = Counter()
-        self._rules = 0
+        self._rules = self._atoms = 0
 
     def add(self, rule: Conjuncts) -> None:
         """Count a rule; raises `EngineBounds`, then nothing has changed."""
@@ -181,6 +208,9 @@ class Bounds:
             raise EngineBounds(f"more than {MAX_RULES_PER_SHARD} rules")
         if self._chains[rule] >= MAX_IDENTICAL_CHAINS:
             raise EngineBounds(f"more than {MAX_IDENTICAL_CHAINS} rules with the same condition")
+        weight = sum(1 for part in rule for _ in atoms(part))
+        if self._atoms + weight > MAX_ATOMS_PER_SHARD:
+            raise EngineBounds(f"more than {MAX_ATOMS_PER_SHARD} comparisons")
         check_rule(rule)
         loads = _loads(rule)
         for prefix, inner, more in loads:
@@ -191,6 +221,7 @@ class Bounds:
             self._parents.setdefault(prefix, _Parent()).add(inner, more)
         self._chains[rule] += 1
         self._rules += 1
+        self._atoms += weight
 
 
 def check_rule(rule: Conjuncts) -> None:

@@ -7,15 +7,15 @@ from typing import Final
 
 import msgspec
 
-from recoup_core.rules.actions import Action, ActionReader, Day, RetrySpec, StopReason, StopSpec
+from recoup_core.rules.actions import ACTIONS, Action, ActionLanguage, Day, RetrySpec, StopReason, StopSpec
 from recoup_core.rules.applies import AppliesTo, read_applies_to
 from recoup_core.rules.closures import closure
 from recoup_core.rules.condition_reader import WORDS, ConditionReader
 from recoup_core.rules.conditions import Condition
 from recoup_core.rules.errors import PolicyInvalid, Report, shown
 from recoup_core.rules.examples import MAX_EXAMPLES, Example, read_example
-from recoup_core.rules.facts import BASELINE, FACTS, GROUPS, RetryFacts
-from recoup_core.rules.yamltext import Map, Node, as_list, as_map, as_text, read_tree
+from recoup_core.rules.facts import VOCABULARIES, Facts, PolicyKind, Vocabulary
+from recoup_core.rules.yamltext import Map, Node, Seq, as_list, as_map, as_text, read_tree
 
 __all__ = [
     "Action",
@@ -31,7 +31,6 @@ __all__ = [
     "parse_policy",
 ]
 
-KIND: Final = "retry"
 MAX_RULES: Final = 2_000
 MAX_DEFINES: Final = 200
 MAX_NOTE: Final = 2_000
@@ -39,7 +38,10 @@ MAX_NOTE: Final = 2_000
 
 _REQUIRED: Final = ("kind", "name", "applies_to", "rules", "examples")
 _KEYS: Final = ("kind", "name", "note", "applies_to", "define", "rules", "examples")
-_RULE_KEYS: Final = ("name", "when", "retry", "stop", "otherwise")
+_KIND_KEYS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {PolicyKind.REFUND: ("effective", "reasons")}
+"""Keys that only policies of one kind have."""
+
+_RULE_KEYS: Final = ("name", "when", "otherwise")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _RULE_NAME: Final = re.compile(r"\w[\w ,.;:'’()/&%+-]{0,79}")
 _DEFINE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -60,7 +62,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """One immutable version of a policy, named by the digest of its exact text."""
 
-    kind: str
+    kind: PolicyKind
     name: str
     note: str = ""
     digest: str
@@ -74,9 +76,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Example, ...]
 
     @property
-    def baseline(self) -> RetryFacts:
+    def vocabulary(self) -> Vocabulary:
+        """What its conditions may ask about."""
+        return VOCABULARIES[self.kind]
+
+    @property
+    def baseline(self) -> Facts:
         """The facts that examples start from."""
-        return self.applies_to.baseline(BASELINE)
+        return self.applies_to.baseline(self.vocabulary.baseline)
 
 
 def digest_of(text: str) -> str:
@@ -89,12 +96,26 @@ def parse_policy(text: str, *, source: str) -> Policy:
     report = Report(source)
     tree = read_tree(text, report)
     root = None if tree is None else as_map(tree, "a policy", report)
-    policy = None if root is None else _PolicyReader(report).policy(root, text, source)
+    policy = None if root is None else _PolicyReader(report, _kind(root, report)).policy(root, text, source)
     if policy is not None and not report.problems:
         _check_examples(policy, report)
     if policy is None or report.problems:
         raise PolicyInvalid(report.problems)
     return policy
+
+
+def _kind(root: Map, report: Report) -> PolicyKind:
+    """Read the kind, which says what everything else may hold; where it is wrong, go on with the likeliest one."""
+    node = root.get("kind")
+    kind = None if node is None else as_text(node, "`kind`", report)
+    if kind in ACTIONS:
+        return PolicyKind(kind)
+    if kind is not None:
+        report.add(node, "unknown_value", f"`kind` is never {shown(kind)}", report.suggest(kind, tuple(ACTIONS)))
+    rules = root.get("rules")
+    items = rules.items if isinstance(rules, Seq) else ()
+    keys = {key.text for item in items if isinstance(item, Map) for key, _ in item.entries}
+    return max(ACTIONS, key=lambda each: len(keys & ACTIONS[each].read.keys()))
 
 
 class _At(msgspec.Struct, frozen=True):
@@ -105,25 +126,27 @@ class _At(msgspec.Struct, frozen=True):
 class _PolicyReader:
     """Reads the parts of one file; goes on after a mistake, so that all are found."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, kind: PolicyKind) -> None:
         self.report = report
-        self.conditions = ConditionReader(report)
-        self.actions = ActionReader(report)
+        self.kind = kind
+        self.vocabulary = VOCABULARIES[kind]
+        self.conditions = ConditionReader(report, self.vocabulary)
+        self.language: ActionLanguage = ACTIONS[kind]
+        self.actions = self.language.reader(report)
 
     def policy(self, root: Map, text: str, source: str) -> Policy | None:
-        self._keys(root, "a policy", _KEYS, _REQUIRED)
+        self._keys(root, "a policy", (*_KEYS, *_KIND_KEYS.get(self.kind, ())), _REQUIRED)
         name = self._name(root.get("name"))
         note = self._note(root.get("note"))
-        kind = self._kind(root.get("kind"))
-        scope = root.get("applies_to")
-        applies_to = None if scope is None else read_applies_to(scope, self.conditions)
+        scope, dates = root.get("applies_to"), root.get("effective")
+        applies_to = None if scope is None else read_applies_to(scope, dates, self.conditions)
         self._define(root.get("define"))
         rules = self._rules(root.get("rules"))
         examples = self._examples(root.get("examples"), rules)
-        if kind is None or name is None or note is None or applies_to is None:
+        if name is None or note is None or applies_to is None:
             return None
         return Policy(
-            kind=kind,
+            kind=self.kind,
             name=name,
             note=note,
             digest=digest_of(text),
@@ -143,13 +166,6 @@ class _PolicyReader:
         for name in required:
             if mapping.get(name) is None:
                 self.report.add(mapping, "missing_key", f"{what} needs `{name}`")
-
-    def _kind(self, node: Node | None) -> str | None:
-        kind = None if node is None else as_text(node, "`kind`", self.report)
-        if kind is not None and kind != KIND:
-            self.report.add(node, "unknown_value", f"`kind` is never {shown(kind)}", self.report.suggest(kind, (KIND,)))
-            return None
-        return kind
 
     def _name(self, node: Node | None) -> str | None:
         name = None if node is None else as_text(node, "`name`", self.report)
@@ -171,10 +187,11 @@ class _PolicyReader:
         if len(mapping.entries) > MAX_DEFINES:
             self.report.add(node, "too_many", f"`define` has more than {MAX_DEFINES} conditions")
             return
+        taken = {*self.vocabulary.facts, *self.vocabulary.groups, *WORDS}
         self.conditions.later.update(key.text for key, _ in mapping.entries)
         for key, value in mapping.entries:
             name = key.text
-            if name in FACTS or name in GROUPS or name in WORDS or not _DEFINE_NAME.fullmatch(name):
+            if name in taken or not _DEFINE_NAME.fullmatch(name):
                 hint = "lower-case letters, digits and _, at most 40, and no fact's name"
                 self.report.add(key, "bad_name", f"{shown(name)} can't name a condition", hint)
                 continue
@@ -215,7 +232,7 @@ class _PolicyReader:
 
     def _rule(self, mapping: Map, name: str, *, last: bool) -> Rule:
         """Read a rule; what can't be read is reported, and a stand-in keeps the rest readable."""
-        self._keys(mapping, "a rule", _RULE_KEYS, ("name",))
+        self._keys(mapping, "a rule", (*_RULE_KEYS, *self.language.read), ("name",))
         when = mapping.get("when")
         condition = None if when is None else self.conditions.whole(when)
         if last and when is not None:
@@ -228,24 +245,26 @@ class _PolicyReader:
         return Rule(name=name, line=mapping.line, when=condition, action=action or fallback, otherwise=otherwise)
 
     def _action(self, mapping: Map, what: str) -> Action | None:
-        retry, stop = mapping.get("retry"), mapping.get("stop")
-        if retry is not None and stop is not None:
-            self.report.add(mapping, "two_actions", f"{what} has either `retry` or `stop`, not both")
-        elif retry is not None:
-            return self.actions.retry(retry)
-        elif stop is not None:
-            return self.actions.stop(stop)
+        found = [(key, node) for key in self.language.read if (node := mapping.get(key)) is not None]
+        words = [f"`{key}`" for key in self.language.read]
+        if len(found) > 1:
+            both = " or ".join(f"`{key}`" for key, _ in found)
+            self.report.add(mapping, "two_actions", f"{what} has either {both}, not both")
+        elif not found:
+            self.report.add(mapping, "missing_key", f"{what} needs {' or '.join(words)}")
         else:
-            self.report.add(mapping, "missing_key", f"{what} needs `retry` or `stop`")
+            [(key, node)] = found
+            return self.language.read[key](self.actions, node)
         return None
 
     def _otherwise(self, node: Node | None, rule: Map) -> Action | None:
         mapping = None if node is None else as_map(node, "`otherwise`", self.report)
         if mapping is None:
             return None
-        if rule.get("stop") is not None:
-            self.report.add(node, "no_effect", "`otherwise` has no effect beside `stop`")
-        self._keys(mapping, "`otherwise`", ("retry", "stop"), ())
+        for key in self.language.final:
+            if rule.get(key) is not None:
+                self.report.add(node, "no_effect", f"`otherwise` has no effect beside `{key}`")
+        self._keys(mapping, "`otherwise`", tuple(self.language.read), ())
         return self._action(mapping, "`otherwise`")
 
     def _examples(self, node: Node | None, rules: tuple[Rule, ...]) -> tuple[Example, ...]:
@@ -272,7 +291,7 @@ def _check_examples(policy: Policy, report: Report) -> None:
     tests = [(rule.name, closure(rule.when) if rule.when is not None else None) for rule in policy.rules]
     baseline = policy.baseline
     for example in policy.examples:
-        facts = example.facts(baseline)
+        facts = example.facts(policy.vocabulary, baseline)
         if not policy.applies_to.covers(facts):
             report.add(example, "example_outside", "the example's facts are outside the policy's `applies_to`")
             continue

@@ -9,7 +9,7 @@ import msgspec
 from recoup_core.domain.money import Money
 from recoup_core.rules.closures import Closure, closure
 from recoup_core.rules.conditions import Comparison, Literal, comparisons
-from recoup_core.rules.facts import FACTS, RetryFacts
+from recoup_core.rules.facts import Facts
 from recoup_core.rules.schema import Rule
 
 
@@ -52,7 +52,7 @@ class _Leaf(msgspec.Struct, frozen=True):
     comparison: Comparison
     expected: tuple[Literal, ...]
     test: Closure
-    get: Callable[[RetryFacts], Any]
+    get: Callable[[Facts], Any]
 
 
 class TracedRule(msgspec.Struct, frozen=True):
@@ -67,11 +67,11 @@ class TracedRule(msgspec.Struct, frozen=True):
 def traced_rule(rule: Rule, test: Closure | None) -> TracedRule:
     """Prepare a rule with its closure, once per policy."""
     leaves = () if rule.when is None else comparisons(rule.when)
-    ready = tuple(_Leaf(leaf, _expected(leaf), closure(leaf), FACTS[leaf.fact].get) for leaf in leaves)
+    ready = tuple(_Leaf(leaf, _expected(leaf), closure(leaf), leaf.fact.get) for leaf in leaves)
     return TracedRule(rule, test, ready)
 
 
-def trace_rules(rules: Iterable[TracedRule], facts: RetryFacts) -> tuple[RuleTrace, ...]:
+def trace_rules(rules: Iterable[TracedRule], facts: Facts) -> tuple[RuleTrace, ...]:
     """Trace each rule up to and including the first that fires."""
     traces: list[RuleTrace] = []
     for each in rules:
@@ -85,10 +85,10 @@ def trace_rules(rules: Iterable[TracedRule], facts: RetryFacts) -> tuple[RuleTra
     return tuple(traces)
 
 
-def _trace(leaf: _Leaf, facts: RetryFacts) -> ConditionTrace:
+def _trace(leaf: _Leaf, facts: Facts) -> ConditionTrace:
     actual, comparison = leaf.get(facts), leaf.comparison
     return ConditionTrace(
-        fact=comparison.fact,
+        fact=comparison.fact.name,
         operator=comparison.op,
         expected=leaf.expected,
         actual=str(actual) if isinstance(actual, (Money, str)) else actual,

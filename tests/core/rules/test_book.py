@@ -8,7 +8,7 @@ import pytest
 from recoup_core.rules.book import MAX_PINNED, PolicyBook
 from recoup_core.rules.compile import EngineChoice
 from recoup_core.rules.errors import NoPolicyApplies, PolicyInvalid
-from recoup_core.rules.facts import BASELINE, with_fact
+from recoup_core.rules.facts import RETRY
 from recoup_core.rules.schema import digest_of
 
 Write = Callable[..., None]
@@ -44,9 +44,9 @@ def test_narrowest_policy_is_chosen(write: Write, tmp_path: Path) -> None:
     book = PolicyBook.load(tmp_path, PLAIN)
 
     def chosen(**facts: object) -> str:
-        given = BASELINE
+        given = RETRY.baseline
         for name, value in facts.items():
-            given = with_fact(given, name, value)
+            given = RETRY.with_fact(given, name, value)
         return book.choose("retry", given).policy.name
 
     assert chosen() == "cards"
@@ -64,9 +64,9 @@ def test_no_policy_is_an_error(write: Write, tmp_path: Path) -> None:
     book = PolicyBook.load(tmp_path, PLAIN)
 
     with pytest.raises(NoPolicyApplies):
-        book.choose("retry", with_fact(BASELINE, "method", "sepa_debit"))
+        book.choose("retry", RETRY.with_fact(RETRY.baseline, "method", "sepa_debit"))
     with pytest.raises(NoPolicyApplies):
-        book.choose("refund", BASELINE)
+        book.choose("refund", RETRY.baseline)
 
 
 AMBIGUOUS = [
@@ -158,7 +158,7 @@ def test_old_versions_are_kept_and_never_chosen(write: Write, tmp_path: Path) ->
 
     assert book.by_digest(digest_of(old)) is added
     assert book.add(old, "again") is added
-    assert book.choose("retry", BASELINE) is book.policies[0]
+    assert book.choose("retry", RETRY.baseline) is book.policies[0]
     assert book.add(book.policies[0].policy.text, "current") is book.policies[0]
     book.close()
 
@@ -177,7 +177,7 @@ def test_the_cache_of_old_versions_is_bounded(write: Write, tmp_path: Path) -> N
 
     assert book.by_digest(first.digest) is first
     assert book.by_digest(second.digest) is None
-    assert second.verdict(BASELINE).name == "only"
+    assert second.verdict(RETRY.baseline).name == "only"
     assert (first.fallbacks, second.fallbacks) == (0, 1)
     book.close()
 

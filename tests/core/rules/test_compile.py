@@ -12,7 +12,7 @@ from recoup_core.domain.money import Money
 from recoup_core.rules.compile import CompiledPolicy, EngineChoice, EngineUnavailable, compile_policy
 from recoup_core.rules.engine import import_engine
 from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.facts import BASELINE, RetryFacts, with_fact
+from recoup_core.rules.facts import RETRY, RetryFacts
 from recoup_core.rules.schema import Policy, parse_policy
 from recoup_core.rules.trace import Outcome, RuleTrace
 
@@ -51,7 +51,7 @@ def compiled(ladder: Policy) -> Iterator[CompiledPolicy]:
 
 
 def attempt(number: int) -> RetryFacts:
-    return with_fact(BASELINE, "attempt", number)
+    return RETRY.with_fact(RETRY.baseline, "attempt", number)
 
 
 def test_first_match_wins(compiled: CompiledPolicy) -> None:
@@ -136,7 +136,7 @@ def test_facts_beyond_exact_numbers_fall_back(a_policy: Build) -> None:
     text = "{amount: {gt: {EUR: 90071992547409.90}}}"
     policy = compile_policy(a_policy(text, hit="{amount: {EUR: 90071992547409.91}}", rest="{}"))
 
-    assert policy.verdict(with_fact(BASELINE, "amount", Money(2**70, "EUR"))).name == "hit"
+    assert policy.verdict(RETRY.with_fact(RETRY.baseline, "amount", Money(2**70, "EUR"))).name == "hit"
     assert policy.fallbacks == 1
 
 
@@ -177,7 +177,9 @@ def test_many_rules_are_cut_into_shards() -> None:
     lines += ["  - {given: {}, expect: rest}"]
     policy = compile_policy(parse_policy("\n".join(lines), source="p.yaml"), engine=EngineChoice.DURABLE_RULES)
 
-    fired = [policy.verdict(with_fact(BASELINE, "decline_code", f"c{n}")).name for n in (0, 499, 500, 599, 600)]
+    fired = [
+        policy.verdict(RETRY.with_fact(RETRY.baseline, "decline_code", f"c{n}")).name for n in (0, 499, 500, 599, 600)
+    ]
 
     assert fired == ["r0", "r499", "r500", "r599", "rest"]
     assert policy.fallbacks == 0
@@ -195,7 +197,7 @@ def test_conditions_beyond_the_engine_are_computed_beforehand(a_policy: Build) -
 
     assert policy.verdict(attempt(3)).name == "hit"
     assert policy.verdict(attempt(91)).name == "rest"
-    assert policy.verdict(with_fact(attempt(3), "decline_code", "c59")).name == "rest"
+    assert policy.verdict(RETRY.with_fact(attempt(3), "decline_code", "c59")).name == "rest"
     assert policy.fallbacks == 0
 
 
@@ -211,7 +213,7 @@ def test_trace_shows_every_comparison_up_to_the_rule_that_fired(a_policy: Build)
         )
     )
 
-    stored = msgspec.json.encode(policy.trace(BASELINE))
+    stored = msgspec.json.encode(policy.trace(RETRY.baseline))
     hit, rest = msgspec.json.decode(stored, type=tuple[RuleTrace, ...])
 
     assert (hit.rule, hit.fired, hit.verdict) == ("hit", False, Outcome.MISSING)

@@ -7,7 +7,7 @@ import pytest
 
 from recoup_core.domain.money import Money
 from recoup_core.rules.closures import closure
-from recoup_core.rules.facts import BASELINE, FACTS, RetryFacts, with_fact
+from recoup_core.rules.facts import RETRY, RetryFacts
 from recoup_core.rules.schema import Policy
 
 Build = Callable[..., Policy]
@@ -15,9 +15,9 @@ Fires = Callable[[Policy, RetryFacts], bool]
 
 
 def given(facts: dict[str, Any]) -> RetryFacts:
-    built = BASELINE
+    built = RETRY.baseline
     for name, value in facts.items():
-        built = with_fact(built, name, value)
+        built = RETRY.with_fact(built, name, value)
     return built
 
 
@@ -149,8 +149,8 @@ def test_missing_fact(
         policy = a_policy(when, hit="{decline: fraud}", rest="{decline: unknown}")
 
         assert policy.rules[0].when is not None
-        assert closure(policy.rules[0].when)(BASELINE) is expected
-        assert both_fire(policy, BASELINE) is (expected is True)
+        assert closure(policy.rules[0].when)(RETRY.baseline) is expected
+        assert both_fire(policy, RETRY.baseline) is (expected is True)
 
 
 def test_definitions_rest_on_earlier_ones(a_policy: Build, both_fire: Fires) -> None:
@@ -188,7 +188,7 @@ def test_values_of_facts_are_never_matched_by_accident(a_policy: Build, both_fir
 
 def test_every_fact_can_be_asked_and_given(a_policy: Build) -> None:
     """A declared fact works in a condition, in an example and through `with_fact`."""
-    for fact in FACTS.values():
+    for fact in RETRY.facts.values():
         value = fact.choices[0] if fact.choices else {"INT": "2", "BOOL": "true"}.get(fact.kind.name, "x")
         when, hit = f"{{{fact.name}: {value}}}", f"{{{fact.name}: {value}}}"
         if fact.name == "amount":

@@ -13,7 +13,7 @@ from recoup_core.rules.compile import EngineChoice, compile_policy
 from recoup_core.rules.condition_reader import ConditionReader
 from recoup_core.rules.conditions import Condition
 from recoup_core.rules.errors import Report
-from recoup_core.rules.facts import BASELINE, RetryFacts, with_fact
+from recoup_core.rules.facts import RETRY, RetryFacts
 from recoup_core.rules.schema import Policy, Rule
 from recoup_core.rules.yamltext import read_tree
 
@@ -92,7 +92,7 @@ def read_condition(written: dict[str, Any]) -> Condition:
     """Read a condition the way a policy file's is read; JSON is YAML."""
     report = Report("random")
     tree = read_tree(json.dumps(written, ensure_ascii=False), report)
-    condition = None if tree is None else ConditionReader(report).whole(tree)
+    condition = None if tree is None else ConditionReader(report, RETRY).whole(tree)
     assert condition is not None, report.problems
     return condition
 
@@ -109,7 +109,7 @@ def policies(draw: st.DrawFn) -> Policy:
         digest="",
         text="",
         source="random",
-        applies_to=AppliesTo(only={}, line=1, column=1),
+        applies_to=AppliesTo(vocabulary=RETRY, only={}, line=1, column=1),
         define={},
         rules=(*rules, Rule(name="rest", line=99, action=stop)),
         examples=(),
@@ -140,9 +140,9 @@ FACTS = st.fixed_dictionaries(
 
 
 def built(values: dict[str, Any]) -> RetryFacts:
-    facts = BASELINE
+    facts = RETRY.baseline
     for name, value in values.items():
-        facts = with_fact(facts, name, value)
+        facts = RETRY.with_fact(facts, name, value)
     return facts
 
 

@@ -8,7 +8,7 @@ import pytest
 from recoup_core.domain.decline import DeclineCategory
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
 from recoup_core.rules.encoding import Encoder, NotEncodable
-from recoup_core.rules.facts import BASELINE, with_fact
+from recoup_core.rules.facts import RETRY
 from recoup_core.rules.lowering import lower
 from recoup_core.rules.schema import Policy
 
@@ -25,7 +25,7 @@ def encoder(a_policy: Callable[..., Policy]) -> Encoder:
 
 def test_only_what_the_policy_asks_about_is_sent(encoder: Encoder) -> None:
     """Missing facts are left out; facts that no rule asks about too."""
-    body = json.loads(encoder.body(BASELINE))
+    body = json.loads(encoder.body(RETRY.baseline))
 
     assert body == {"e": 1, "decline": "*", "decline_code": "*", "currency": "*", "amount_minor": 4900}
 
@@ -33,7 +33,7 @@ def test_only_what_the_policy_asks_about_is_sent(encoder: Encoder) -> None:
 @pytest.mark.parametrize("text", ['"', "\\", "\n", "\x00", "x" * 100_000, '","decline":"fraud', "*", "", "\ud800"])
 def test_foreign_text_never_reaches_the_engine(text: str, encoder: Encoder) -> None:
     """Whatever a customer or a provider wrote, the engine sees one and the same stand-in."""
-    facts = with_fact(with_fact(BASELINE, "decline_code", text), "customer.tier", text)
+    facts = RETRY.with_fact(RETRY.with_fact(RETRY.baseline, "decline_code", text), "customer.tier", text)
 
     body = json.loads(encoder.body(facts))
 
@@ -42,7 +42,9 @@ def test_foreign_text_never_reaches_the_engine(text: str, encoder: Encoder) -> N
 
 def test_own_words_are_sent_as_plain_texts(encoder: Encoder) -> None:
     """An enum member counts as its value."""
-    facts = with_fact(with_fact(BASELINE, "decline", DeclineCategory.FRAUD), "customer.vulnerable", False)
+    facts = RETRY.with_fact(
+        RETRY.with_fact(RETRY.baseline, "decline", DeclineCategory.FRAUD), "customer.vulnerable", False
+    )
 
     body = json.loads(encoder.body(facts))
 
@@ -62,4 +64,4 @@ def test_own_words_are_sent_as_plain_texts(encoder: Encoder) -> None:
 def test_wrong_types_and_inexact_numbers_are_not_encoded(fact: str, value: object, encoder: Encoder) -> None:
     """The engine would coerce or saturate them; the plain evaluator answers instead."""
     with pytest.raises(NotEncodable):
-        encoder.body(with_fact(BASELINE, fact, value))
+        encoder.body(RETRY.with_fact(RETRY.baseline, fact, value))

@@ -13,7 +13,7 @@ from recoup_core.domain.payment import Method, Segment
 from recoup_core.rules.book import PolicyBook
 from recoup_core.rules.compile import EngineChoice
 from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.facts import BASELINE, FACTS, RetryFacts, with_fact
+from recoup_core.rules.facts import RETRY, RetryFacts
 from recoup_core.rules.schema import RetrySpec, Rule, StopReason, StopSpec, parse_policy
 
 POLICIES = Path(__file__).parents[3] / "policies"
@@ -28,9 +28,9 @@ def book() -> Iterator[PolicyBook]:
 
 
 def given(**facts: object) -> RetryFacts:
-    built = BASELINE
+    built = RETRY.baseline
     for name, value in facts.items():
-        built = with_fact(built, name, value)
+        built = RETRY.with_fact(built, name, value)
     return built
 
 
@@ -98,7 +98,7 @@ def test_insufficient_funds_are_never_tried_twice_a_day(book: PolicyBook) -> Non
     """A repeat on the same day almost never changes the answer; a payday is never the day of the failure itself."""
     for policy in book.policies:
         for rule in policy.policy.rules:
-            facts = with_fact(policy.policy.baseline, "decline", "insufficient_funds")
+            facts = RETRY.with_fact(policy.policy.baseline, "decline", "insufficient_funds")
             if policy.verdict(facts) is rule and isinstance(rule.action, RetrySpec):
                 assert rule.action.on == "payday" or min(rule.action.after) >= timedelta(days=1)
 
@@ -183,7 +183,7 @@ def test_the_manual_names_every_fact_with_its_words() -> None:
     """A fact nobody can read about is a fact nobody uses."""
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", MANUAL, re.MULTILINE))
 
-    assert set(rows) >= set(FACTS)
-    for fact in FACTS.values():
+    assert set(rows) >= set(RETRY.facts)
+    for fact in RETRY.facts.values():
         assert fact.meaning in rows[fact.name]
         assert len(fact.choices) > 20 or all(f"`{word}`" in rows[fact.name] for word in fact.choices)

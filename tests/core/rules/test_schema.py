@@ -334,7 +334,7 @@ def test_retries_follow_attempts_in_examples(a_policy: Callable[..., Policy]) ->
     """The fifth failure is, unless said otherwise, the fourth retry."""
     policy = a_policy("{retries: 4}", hit="{attempt: 5}", rest="{attempt: 5, retries: 0}")
 
-    assert policy.examples[0].facts(policy.baseline).retries == 4
+    assert policy.examples[0].facts(policy.vocabulary, policy.baseline).retries == 4
 
 
 def test_baseline_lies_inside_applies_to(a_policy: Callable[..., Policy]) -> None:

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from recoup_core.reference import main_zone, paydays
-from recoup_core.rules.actions import CUSTOMER_ZONE, Day, RetrySpec
+from recoup_core.rules.actions import Day, RetrySpec
+from recoup_core.rules.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.timing.calendar import is_business_day, payday_on
 from recoup_core.rules.timing.windows import Span, day_spans, local_day, merged, window_spans
 

@@ -1,48 +1,23 @@
-"""What a rule does: plan a retry within bounds, or stop for a reason. Times and waits are read and checked here."""
+"""What a rule of a retry policy does: plan a retry within bounds, or stop for a reason."""
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import time, timedelta
 from enum import StrEnum
-from functools import cache
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 import msgspec
 
 from recoup_core.domain.payment import CredentialRole
-from recoup_core.rules.errors import Report, shown
-from recoup_core.rules.yamltext import Broken, Map, Node, Scalar, Seq, as_int, as_list, as_map, as_text
+from recoup_core.rules.actions.values import MAX_WAIT, ValueReader
+from recoup_core.rules.errors import shown
+from recoup_core.rules.stops import StopReason
+from recoup_core.rules.yamltext import Map, Node, as_list, as_map
 
 MAX_WAITS: Final = 40
 """Waits in one `after`; the widest network limit allows 35 tries in 30 days (reference/network_retry_limits.yaml)."""
 
 MAX_RETRIES: Final = 40
-MAX_WAIT: Final = timedelta(days=180)
-"""The longest wait or window: no scheme's window is longer (ACH: 180 days, reference/network_retry_limits.yaml)."""
-
 MAX_JITTER: Final = timedelta(hours=24)
-
-_DURATION: Final = re.compile(r"([0-9]{1,4})([mhdw])")
-_UNITS: Final[Mapping[str, timedelta]] = {
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
-_CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
-_GATEWAY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-CUSTOMER_ZONE: Final = "customer"
-
-
-class StopReason(StrEnum):
-    """Why no further unattended retry is made."""
-
-    EXHAUSTED = "exhausted"
-    NOT_RETRYABLE = "not_retryable"
-    NEEDS_CUSTOMER = "needs_customer"
-    NEEDS_AUTHENTICATION = "needs_authentication"
-    MANUAL_REVIEW = "manual_review"
 
 
 class Day(StrEnum):
@@ -80,24 +55,13 @@ class RetrySpec(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway by its name in the settings; None means the credential's own."""
 
 
-Action = RetrySpec | StopSpec
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
-class ActionReader:
-    """Reads the actions of one file."""
-
-    def __init__(self, report: Report) -> None:
-        self.report = report
+class RetryReader(ValueReader):
+    """Reads the actions of one retry policy."""
 
     def stop(self, node: Node) -> StopSpec | None:
         """Read the reason of a `stop`."""
         reasons = tuple(reason.value for reason in StopReason)
-        word = self._word(node, "`stop`", reasons)
+        word = self.word(node, "`stop`", reasons)
         return None if word is None else StopSpec(reason=StopReason(word))
 
     def retry(self, node: Node) -> RetrySpec | None:
@@ -124,30 +88,6 @@ class ActionReader:
             self.report.add(at.get(key) or at, code, message)
         return not problems
 
-    def _word(self, node: Node, what: str, known: tuple[str, ...]) -> str | None:
-        text = as_text(node, what, self.report)
-        if text is None or text in known:
-            return text
-        self.report.add(node, "unknown_value", f"{what} is never {shown(text)}", self.report.suggest(text, known))
-        return None
-
-    def duration(self, node: Node, what: str, most: timedelta) -> timedelta | None:
-        """Read `30m`, `6h`, `10d` or `2w`: more than nothing and at most `most`."""
-        text = as_text(node, what, self.report)
-        if text is None:
-            return None
-        match = _DURATION.fullmatch(text)
-        if match is None:
-            hint = "a whole number and one of m, h, d, w: 30m, 6h, 10d, 2w"
-            self.report.add(node, "bad_duration", f"{what} can't be {shown(text)}", hint)
-            return None
-        length = int(match[1]) * _UNITS[match[2]]
-        if timedelta() < length <= most:
-            return length
-        limit = "nothing" if not length else f"more than {most.days} days"
-        self.report.add(node, "bad_duration", f"{what} can't be {limit} ({text})")
-        return None
-
     def after(self, node: Node) -> tuple[timedelta, ...] | None:
         """Read the list of waits."""
         items = as_list(node, "`after`", self.report, most=MAX_WAITS)
@@ -159,41 +99,7 @@ class ActionReader:
 
     def on(self, node: Node) -> str | None:
         """Read which days are allowed."""
-        return self._word(node, "`on`", tuple(day.value for day in Day))
-
-    def between(self, node: Node) -> tuple[time, time] | None:
-        """Read a local window of two different clock times."""
-        if isinstance(node, Broken):
-            return None
-        if not isinstance(node, Seq) or len(node.items) != 2:
-            self.report.add(node, "wrong_type", '`between` must be a list of two clock times: ["06:00", "10:00"]')
-            return None
-        start, end = (self._clock(item) for item in node.items)
-        if start is None or end is None:
-            return None
-        if start == end:
-            self.report.add(node, "empty_window", "`between` starts and ends at the same time; no time lies between")
-            return None
-        return start, end
-
-    def _clock(self, node: Node) -> time | None:
-        match = _CLOCK.fullmatch(node.text) if isinstance(node, Scalar) else None
-        if match is not None:
-            return time(int(match[1]), int(match[2]))
-        if not isinstance(node, Broken):
-            hint = "two digits, a colon, two digits, from 00:00 to 23:59"
-            text = shown(node.text) if isinstance(node, Scalar) else "a list or mapping"
-            self.report.add(node, "bad_time", f"a clock time can't be {text}", hint)
-        return None
-
-    def zone(self, node: Node) -> str | None:
-        """Read `customer` or an IANA time zone."""
-        text = as_text(node, "`zone`", self.report)
-        if text is None or text == CUSTOMER_ZONE or text in _zones():
-            return text
-        hint = self.report.suggest(text, (CUSTOMER_ZONE, *sorted(_zones())))
-        self.report.add(node, "unknown_zone", f"{shown(text)} is neither `customer` nor a time zone", hint)
-        return None
+        return self.word(node, "`on`", tuple(day.value for day in Day))
 
     def jitter(self, node: Node) -> timedelta | None:
         """Read the jitter."""
@@ -205,37 +111,24 @@ class ActionReader:
 
     def max(self, node: Node) -> int | None:
         """Read the number of retries under the rule."""
-        number = as_int(node, "`max`", self.report)
-        if number is None or 1 <= number <= MAX_RETRIES:
-            return number
-        self.report.add(node, "out_of_range", f"`max` must lie between 1 and {MAX_RETRIES}")
-        return None
+        return self.count(node, "`max`", MAX_RETRIES)
 
     def credential(self, node: Node) -> str | None:
         """Read which credential is tried."""
-        return self._word(node, "`credential`", tuple(role.value for role in CredentialRole))
-
-    def gateway(self, node: Node) -> str | None:
-        """Read a gateway's name."""
-        text = as_text(node, "`gateway`", self.report)
-        if text is None or _GATEWAY.fullmatch(text):
-            return text
-        hint = "lower-case letters, digits, - and _, at most 40"
-        self.report.add(node, "bad_name", f"{shown(text)} can't be a gateway's name", hint)
-        return None
+        return self.word(node, "`credential`", tuple(role.value for role in CredentialRole))
 
 
-_Field = Callable[[ActionReader, Node], Any]
+_Field = Callable[[RetryReader, Node], Any]
 _FIELDS: Final[Mapping[str, _Field]] = {
-    "after": ActionReader.after,
-    "on": ActionReader.on,
-    "between": ActionReader.between,
-    "zone": ActionReader.zone,
-    "jitter": ActionReader.jitter,
-    "within": ActionReader.within,
-    "max": ActionReader.max,
-    "credential": ActionReader.credential,
-    "gateway": ActionReader.gateway,
+    "after": RetryReader.after,
+    "on": RetryReader.on,
+    "between": RetryReader.between,
+    "zone": RetryReader.zone,
+    "jitter": RetryReader.jitter,
+    "within": RetryReader.within,
+    "max": RetryReader.max,
+    "credential": RetryReader.credential,
+    "gateway": RetryReader.gateway,
 }
 
 

@@ -1,0 +1,171 @@
+"""The facts a refund policy may ask about: what is asked back, of which payment, for whom and by whom."""
+
+from collections.abc import Collection
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from recoup_core.domain.money import Money
+from recoup_core.domain.payment import Method, Network, Segment
+from recoup_core.rules.facts.declare import (
+    COUNTRIES,
+    CURRENCIES,
+    FactKind,
+    Facts,
+    PolicyKind,
+    Vocabulary,
+    choice,
+    declared,
+    fact,
+)
+from recoup_core.rules.facts.retry import CUSTOMER, SUBSCRIPTION, CustomerFacts, SubscriptionFacts
+
+
+class Dispute(StrEnum):
+    """Whether the customer went to their bank about the payment."""
+
+    NONE = "none"
+    INQUIRY = "inquiry"
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class Destination(StrEnum):
+    """Where the money goes."""
+
+    ORIGINAL_METHOD = "original_method"
+    STORE_CREDIT = "store_credit"
+
+
+class Channel(StrEnum):
+    """How the request came."""
+
+    API = "api"
+    CONSOLE = "console"
+    COMMAND_LINE = "command_line"
+
+
+class RefundCustomerFacts(CustomerFacts, frozen=True, kw_only=True, omit_defaults=True):
+    """Who gets the money, and what they got before; not counting the refund that is decided on."""
+
+    refunds_30d: int | None = 0
+    refunded_30d: Money | None = None
+    """In the currency of the refund; None before the first."""
+    refunds_365d: int | None = 0
+    refunded_365d: Money | None = None
+
+
+class RefundSubscriptionFacts(SubscriptionFacts, frozen=True, kw_only=True, omit_defaults=True):
+    """The subscription that the payment was for."""
+
+    used_percent: int | None = None
+
+
+class AgentFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who asks for the refund, and what they had approved today."""
+
+    role: str | None = None
+    refunds_today: int | None = 0
+    refunded_today: Money | None = None
+
+
+class RefundFacts(Facts, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a refund policy decides on, as of the request; `amount` is what is asked back. None means missing."""
+
+    network: str | None = None
+    gateway: str
+    country: str | None = None
+    segment: str | None = None
+    reason: str
+    """One of the policy's own `reasons`."""
+    payment_amount: Money
+    """What the payment collected."""
+    refunded_before: Money
+    """What of it was refunded, or is reserved for refunds, before this one."""
+    share_percent: int
+    """What will have been refunded of the payment, this refund included, rounded up to a whole per cent."""
+    age_days: int
+    """Whole days since the payment was made."""
+    paid_on: str
+    """The date of the payment, ISO 8601."""
+    destination: str = Destination.ORIGINAL_METHOD.value
+    goodwill: bool = False
+    """Whether it is money beyond what was paid."""
+    dispute: str = Dispute.NONE.value
+    channel: str = Channel.API.value
+    customer: RefundCustomerFacts | None = None
+    subscription: RefundSubscriptionFacts | None = None
+    agent: AgentFacts | None = None
+
+
+_K: Final = FactKind
+_DECLARED: Final = declared(
+    fact("amount", _K.MONEY, "what is asked back, written in major units per currency"),
+    choice("currency", CURRENCIES, "the currency of the amount", scope=True),
+    choice("method", Method, "how the customer paid", scope=True),
+    choice("network", Network, "the card network", optional=True, scope=True),
+    fact("gateway", _K.TEXT, "the gateway that holds the money, by its name in the settings", scope=True),
+    choice("country", COUNTRIES, "the customer's country", optional=True, scope=True),
+    choice("segment", Segment, "consumer or business", optional=True, scope=True),
+    fact("reason", _K.TEXT, "why the money is asked back: one of the policy's own `reasons`"),
+    fact("payment_amount", _K.MONEY, "what the payment collected"),
+    fact("refunded_before", _K.MONEY, "what of it was refunded or reserved before this refund"),
+    fact("share_percent", _K.INT, "what will have been refunded of the payment, in per cent, rounded up"),
+    fact("age_days", _K.INT, "whole days since the payment was made"),
+    fact("paid_on", _K.DATE, "the date of the payment"),
+    choice("destination", Destination, "where the money goes"),
+    fact("goodwill", _K.BOOL, "whether it is money beyond what was paid"),
+    choice("dispute", Dispute, "whether the customer went to their bank about the payment"),
+    choice("channel", Channel, "how the request came"),
+    *CUSTOMER,
+    fact("customer.refunds_30d", _K.INT, "refunds the customer got in the last 30 days", optional=True),
+    fact("customer.refunded_30d", _K.MONEY, "what they came to", optional=True),
+    fact("customer.refunds_365d", _K.INT, "refunds the customer got in the last 365 days", optional=True),
+    fact("customer.refunded_365d", _K.MONEY, "what they came to", optional=True),
+    *SUBSCRIPTION,
+    fact("subscription.used_percent", _K.INT, "how much of the period paid for is over", optional=True, high=100),
+    fact("agent.role", _K.TEXT, "the role of who asks", optional=True),
+    fact("agent.refunds_today", _K.INT, "refunds that who asks had approved today", optional=True),
+    fact("agent.refunded_today", _K.MONEY, "what they came to", optional=True),
+)
+
+_PERCENT: Final = 100
+
+
+def _share_follows(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
+    """The share of the payment is what the amounts come to, unless it is given."""
+    if "share_percent" in given:
+        return facts
+    paid, before = facts.payment_amount, facts.refunded_before
+    if paid.currency != facts.amount.currency and "payment_amount" not in given:
+        paid, before = (
+            Money(paid.amount_minor, facts.amount.currency),
+            Money(before.amount_minor, facts.amount.currency),
+        )
+    share = -(-(before.amount_minor + facts.amount.amount_minor) * _PERCENT // max(paid.amount_minor, 1))
+    return msgspec.structs.replace(facts, payment_amount=paid, refunded_before=before, share_percent=share)
+
+
+REFUND: Final = Vocabulary(
+    kind=PolicyKind.REFUND,
+    facts=_DECLARED,
+    baseline=RefundFacts(
+        amount=Money(4900, "EUR"),
+        method=Method.CARD.value,
+        network=Network.VISA.value,
+        gateway="sandbox",
+        country="DE",
+        segment=Segment.CONSUMER.value,
+        reason="requested_by_customer",
+        payment_amount=Money(4900, "EUR"),
+        refunded_before=Money(0, "EUR"),
+        share_percent=100,
+        age_days=3,
+        paid_on="2026-11-20",
+    ),
+    group_types={"customer": RefundCustomerFacts, "subscription": RefundSubscriptionFacts, "agent": AgentFacts},
+    follow=_share_follows,
+)
+"""The vocabulary of `refund` policies."""
