@@ -1,0 +1,1 @@
+"""What numbers mean: each metric defined once, computed from values that storage reads."""
