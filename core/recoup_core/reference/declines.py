@@ -112,6 +112,13 @@ def visa_category(network_code: str) -> int:
     return (row.visa_category if row else None) or _VISA_GENERIC
 
 
+def retryable_codes(source: DeclineSource, category: DeclineCategory) -> tuple[str, ...]:
+    """Return the codes of a table that mean this and that time alone may help with."""
+    rows = _table(source).items()
+    codes = [code for (code, _), row in rows if row.category is category and row.retryable is Retryable.YES]
+    return tuple(dict.fromkeys(codes))
+
+
 def parse_codes(name: str, text: str) -> dict[tuple[str, Network | None], CodeRow]:
     """Return a code table by code and network; a value outside the domain's words, or a double, is refused."""
     table: dict[tuple[str, Network | None], CodeRow] = {}

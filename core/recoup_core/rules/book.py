@@ -4,17 +4,15 @@ Old versions that running cases are pinned to are kept beside them (`texts`), co
 """
 
 from collections.abc import Iterable
-from itertools import combinations
 from pathlib import Path
-from typing import Final
 
+from recoup_core.rules.ambiguity import ambiguities
 from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
 from recoup_core.rules.errors import NoPolicyApplies, PolicyInvalid, Problem
-from recoup_core.rules.facts import RetryFacts
-from recoup_core.rules.schema import Policy, digest_of, parse_policy
-from recoup_core.rules.yamltext import MAX_BYTES
-
-MAX_FILES: Final = 500
+from recoup_core.rules.facts import Facts
+from recoup_core.rules.folder import check_set, read_folder
+from recoup_core.rules.texts import CompiledTexts
+from recoup_core.rules.trials import Assigned, Trial, assign
 
 
 class PolicyBook:
@@ -26,12 +24,14 @@ class PolicyBook:
         *,
         engine: EngineChoice = EngineChoice.BEST,
         texts: CompiledTexts | None = None,
+        trials: Iterable[Trial] = (),
     ) -> None:
         """Take compiled policies; raises `PolicyInvalid` where two claim the same payments or the same name.
 
         With `texts` the policies are held there by whoever makes the book; without, the book has texts of its own.
         """
         self.policies: tuple[CompiledPolicy, ...] = tuple(policies)
+        self.trials = tuple(trials)
         problems = ambiguities([compiled.policy for compiled in self.policies])
         if problems:
             raise PolicyInvalid(problems)
@@ -39,25 +39,16 @@ class PolicyBook:
             texts = CompiledTexts(engine)
             texts.adopt(self.policies)
         self.texts = texts
+        self.warnings: tuple[Problem, ...] = ()
+        """What is doubtful about the files it was loaded from."""
 
     @classmethod
     def load(cls, directory: Path, engine: EngineChoice = EngineChoice.BEST) -> "PolicyBook":
         """Read and compile every `*.yaml` below a directory; raises `PolicyInvalid` with all files' problems."""
-        problems: list[Problem] = []
-        policies: list[Policy] = []
-        for path in _files(directory, problems):
-            source = path.relative_to(directory).as_posix()
-            try:
-                policies.append(parse_policy(_read(path, source), source=source))
-            except PolicyInvalid as refusal:
-                problems.extend(refusal.problems)
-        problems.extend(ambiguities(policies))
-        if not policies and not problems:
-            problems.append(_problem(directory.name, "no_policies", "there is no policy file (*.yaml) below"))
-        if problems:
-            raise PolicyInvalid(problems)
+        files, problems = read_folder(directory)
+        checked = check_set(files, problems, called=directory.name)
         compiled: list[CompiledPolicy] = []
-        for policy in policies:
+        for policy in checked.policies:
             try:
                 compiled.append(compile_policy(policy, engine=engine))
             except PolicyInvalid as refusal:
@@ -66,15 +57,9 @@ class PolicyBook:
             for one in compiled:
                 one.close()
             raise PolicyInvalid(problems)
-        return cls(compiled, engine=engine)
-
-    def with_version(self, *versions: CompiledPolicy) -> "PolicyBook":
-        """Return a book in which these stand in for the policies of their kinds and names, or beside the others.
-
-        Raises `PolicyInvalid` where the result would be ambiguous; the caller holds the versions in `texts`.
-        """
-        placed = {(one.policy.kind, one.policy.name): one for one in (*self.policies, *versions)}
-        return PolicyBook(placed.values(), texts=self.texts)
+        book = cls(compiled, engine=engine)
+        book.warnings = checked.warnings
+        return book
 
     def choose(self, kind: str, facts: Facts) -> CompiledPolicy:
         """Return the strictly narrowest policy that covers the payment; raises `NoPolicyApplies`."""
@@ -88,6 +73,10 @@ class PolicyBook:
         if chosen is None:
             raise NoPolicyApplies(kind, facts.method)
         return chosen
+
+    def assign(self, kind: str, facts: Facts, merchant_id: str, customer_ref: str) -> Assigned:
+        """Return the policy for a new case, and its arm where an experiment runs; raises `NoPolicyApplies`."""
+        return assign(self.choose(kind, facts), self.trials, facts, merchant_id, customer_ref)
 
     def by_digest(self, digest: str) -> CompiledPolicy | None:
         """Return the version with this digest, if it is in force or kept."""
@@ -104,52 +93,3 @@ class PolicyBook:
     def close(self) -> None:
         """Close every version, in force or kept; later verdicts come from the plain evaluator."""
         self.texts.close()
-
-
-def ambiguities(policies: Iterable[Policy]) -> list[Problem]:
-    """Return a problem for every two policies of a kind that share a name, or payments without one being narrower."""
-    problems: list[Problem] = []
-    for first, second in combinations(policies, 2):
-        one, other = first.applies_to, second.applies_to
-        if first.kind != second.kind:
-            continue
-        if first.name == second.name:
-            message = f"the name {second.name!r} is already used in {first.source}"
-            problems.append(_problem(second.source, "duplicate_policy", message))
-        elif one.overlaps(other) and not one.narrower(other) and not other.narrower(one):
-            message = f"{second.name!r} and {first.name!r} ({first.source}) can both cover a payment"
-            hint = "make one's `applies_to` strictly narrower, or keep them apart"
-            place = Problem(
-                file=second.source, line=other.line, column=other.column, code="ambiguous", message=message, hint=hint
-            )
-            problems.append(place)
-    return problems
-
-
-def _files(directory: Path, problems: list[Problem]) -> list[Path]:
-    """Return the policy files in a stable order; a `.yml`, which would be passed over in silence, is a problem."""
-    for path in sorted(directory.rglob("*.yml")):
-        name = path.relative_to(directory).as_posix()
-        problems.append(_problem(name, "file_name", "a policy file must end in .yaml"))
-    files = sorted(path for path in directory.rglob("*.yaml") if path.is_file())
-    if len(files) > MAX_FILES:
-        problems.append(_problem(directory.name, "too_many", f"there are more than {MAX_FILES} policy files"))
-    return files[:MAX_FILES]
-
-
-def _read(path: Path, source: str) -> str:
-    """Return a file's text, byte for byte, so that its digest is that of the file."""
-    with path.open("rb") as file:
-        raw = file.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise PolicyInvalid([_problem(source, "too_large", f"the file is larger than {MAX_BYTES // 1024} KiB")])
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        message = "the file is not UTF-8"
-        raise PolicyInvalid([_problem(source, "not_utf8", message, line)]) from error
-
-
-def _problem(file: str, code: str, message: str, line: int = 1) -> Problem:
-    return Problem(file=file, line=line, column=1, code=code, message=message)

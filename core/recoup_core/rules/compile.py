@@ -1,35 +1,24 @@
 """From a policy to something that decides: the engine where it can be had, held to the plain evaluator before use.
 
-The publish gate evaluates the examples and, around each of them, the boundary values of every comparison (one below,
-at, one above, missing) both ways; one difference refuses the policy. In use, whatever the engine can't answer the
-plain evaluator answers, and `fallbacks` counts it.
+One difference at the publish gate (`gate`) refuses the policy. In use, whatever the engine can't answer the plain
+evaluator answers, and `fallbacks` counts it.
 """
 
-from collections.abc import Iterator
-from datetime import date
 from enum import StrEnum
-from itertools import islice
 from threading import Lock
-from typing import Any, Final
 
 from recoup_core.domain.errors import DomainError
-from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
 from recoup_core.rules.closures import Closure, closure
-from recoup_core.rules.conditions import Comparison, comparisons
 from recoup_core.rules.encoding import Encoder
 from recoup_core.rules.engine import EngineError, Importer, Ruleset, engine_unavailable_reason, import_engine
 from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.facts import Fact, FactKind, Facts
+from recoup_core.rules.facts import Facts
+from recoup_core.rules.gate import disagreement
 from recoup_core.rules.lowering import lower, shards
 from recoup_core.rules.schema import Policy, Rule
 from recoup_core.rules.trace import RuleTrace, trace_rules, traced_rule
 
 __all__ = ["CompiledPolicy", "EngineChoice", "EngineUnavailable", "compile_policy", "engine_unavailable_reason"]
-
-MAX_GATE_FACTS: Final = 20_000
-"""Evaluations of the publish gate: milliseconds for a usual policy, a few seconds for the largest."""
-
-_OTHER_CURRENCIES: Final = ("EUR", "JPY", "KWD")
 
 
 class EngineChoice(StrEnum):
@@ -102,11 +91,7 @@ class CompiledPolicy:
         """Run the publish gate; return what differs between the two evaluators, or None. Lets engine errors out."""
         if self._engine is None:
             return None
-        for facts in islice(_boundary_facts(self.policy), MAX_GATE_FACTS):
-            engine, plain = self._rules[self._engine.first(facts)][0], self._rules[self._plain(facts)][0]
-            if engine is not plain:
-                return f"the engine fires {engine.name!r} where {plain.name!r} is right"
-        return None
+        return disagreement(self.policy, self._engine.first, self._plain)
 
 
 class _Engine:
@@ -115,11 +100,12 @@ class _Engine:
     def __init__(self, policy: Policy, importer: Importer) -> None:
         module = importer()
         lowered = lower(rule.when for rule in policy.rules)
-        self._encoder = Encoder(lowered)
+        runs = shards(lowered.rules)
+        self._encoder = Encoder(lowered, runs)
         self._shards: list[tuple[int, Ruleset]] = []
         offset = 0
         try:
-            for run in shards(lowered.rules):
+            for run in runs:
                 self._shards.append((offset, Ruleset(module, run)))
                 offset += len(run)
         except BaseException:
@@ -127,8 +113,7 @@ class _Engine:
             raise
 
     def first(self, facts: Facts) -> int:
-        body = self._encoder.body(facts)
-        for offset, ruleset in self._shards:
+        for (offset, ruleset), body in zip(self._shards, self._encoder.bodies(facts), strict=False):
             index = ruleset.first(body)
             if index is not None:
                 return offset + index
@@ -164,56 +149,3 @@ def compile_policy(
         return compiled
     compiled.close()
     raise PolicyInvalid([Problem(file=policy.source, line=1, column=1, code="engine_disagrees", message=difference)])
-
-
-def _boundary_facts(policy: Policy) -> Iterator[Facts]:
-    """Yield the baseline and the examples, each also with every boundary value of every comparison put in."""
-    bases = [policy.baseline, *(example.facts(policy.vocabulary, policy.baseline) for example in policy.examples)]
-    yield from bases
-    leaves = [leaf for rule in policy.rules if rule.when is not None for leaf in comparisons(rule.when)]
-    values = dict.fromkeys((leaf.fact.name, value) for leaf in leaves for value in _boundaries(leaf))
-    for name, value in values:
-        for base in bases:
-            yield policy.vocabulary.with_fact(base, name, value)
-
-
-def _boundaries(leaf: Comparison) -> Iterator[Any]:
-    fact = leaf.fact
-    if fact.optional:
-        yield None
-    if fact.kind is FactKind.MONEY:
-        listed = dict(leaf.money)
-        yield from (Money(100, other) for other in _OTHER_CURRENCIES if other not in listed)
-        for currency, bounds in leaf.money:
-            yield from (Money(number, currency) for bound in bounds for number in _around(bound, 0, MAX_AMOUNT_MINOR))
-        return
-    yield from _samples(fact)
-    for value in leaf.values:
-        if fact.kind is FactKind.INT:
-            yield from _around(int(value), fact.low, fact.high)
-        elif fact.kind is FactKind.DATE:
-            yield from days_around(str(value))
-        else:
-            yield value
-
-
-def _samples(fact: Fact) -> tuple[Any, ...]:
-    """Return values that are most likely in no list of the policy."""
-    if fact.kind is FactKind.BOOL:
-        return True, False
-    if fact.kind is FactKind.INT:
-        return (fact.low,)
-    if fact.kind is FactKind.DATE:
-        return ()
-    return (*fact.choices[-1:], "something else")
-
-
-def days_around(text: str) -> Iterator[str]:
-    """Yield the day before a date, itself and the day after, as far as there are such days."""
-    number = date.fromisoformat(text).toordinal()
-    for near in _around(number, date.min.toordinal(), date.max.toordinal()):
-        yield date.fromordinal(near).isoformat()
-
-
-def _around(bound: int, low: int, high: int) -> Iterator[int]:
-    return (number for number in (bound - 1, bound, bound + 1) if low <= number <= high)

@@ -162,7 +162,7 @@ class ConditionReader:
         return self._equality(fact, op, node, path)
 
     def _operator(self, fact: Fact, key: Scalar, node: Node, path: str) -> Condition | None:
-        operators = _OPERATORS[fact.kind]
+        operators = OPERATORS[fact.kind]
         read = operators.get(key.text)
         if read is None:
             self.report.add(
@@ -286,7 +286,7 @@ _ORDER: Final[Mapping[str, _Read]] = {
     "between": _R._between,
 }
 _PRESENCE: Final[Mapping[str, _Read]] = {"exists": _R._presence, "missing": _R._presence}
-_OPERATORS: Final[Mapping[FactKind, Mapping[str, _Read]]] = {
+OPERATORS: Final[Mapping[FactKind, Mapping[str, _Read]]] = {
     FactKind.CHOICE: {**_EQUAL, **_PRESENCE},
     FactKind.TEXT: {**_EQUAL, **_PRESENCE},
     FactKind.INT: {**_EQUAL, **_ORDER, **_PRESENCE},
@@ -294,6 +294,7 @@ _OPERATORS: Final[Mapping[FactKind, Mapping[str, _Read]]] = {
     FactKind.MONEY: {**_ORDER, **_PRESENCE},
     FactKind.DATE: {**_EQUAL, **_ORDER, **_PRESENCE},
 }
+"""Per type of fact, how each operator's value is read."""
 
 
 def _join(path: str, key: str) -> str:

@@ -98,26 +98,29 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def decide_retry(policy: CompiledPolicy, facts: RetryFacts, situation: Situation) -> Decision:
     """Return what the first matching rule says, as far as its timing, credentials and the limits allow."""
     rule = policy.verdict(facts)
-    actions: list[ActionTrace] = []
-    outcome: Retry | Stop = Stop(reason=EXHAUSTED)
-    for name, action in _actions(rule):
-        if isinstance(action, StopSpec):
-            outcome = Stop(reason=str(action.reason))
-            actions.append(ActionTrace(action=name, applied=True, because=(f"stop: {action.reason}",)))
-            break
-        result, trace = _try_retry(name, action, rule, situation)
-        actions.append(trace)
-        if result is not None:
-            outcome = result
-            break
+    outcome, actions = act(rule, situation)
     explanation = Explanation(
         policy=policy.policy.name,
         digest=policy.digest,
         rule=rule.name,
         rules=policy.trace(facts),
-        actions=tuple(actions),
+        actions=actions,
     )
     return Decision(outcome=outcome, rule=rule.name, explanation=explanation)
+
+
+def act(rule: Rule, situation: Situation) -> tuple[Retry | Stop, tuple[ActionTrace, ...]]:
+    """Return what the first action of a rule that applies comes to, and what was tried; stop where none applies."""
+    actions: list[ActionTrace] = []
+    for name, action in _actions(rule):
+        if isinstance(action, StopSpec):
+            actions.append(ActionTrace(action=name, applied=True, because=(f"stop: {action.reason}",)))
+            return Stop(reason=str(action.reason)), tuple(actions)
+        result, trace = _try_retry(name, action, rule, situation)
+        actions.append(trace)
+        if result is not None:
+            return result, tuple(actions)
+    return Stop(reason=EXHAUSTED), tuple(actions)
 
 
 def when_late(policy: CompiledPolicy, rule_name: str, situation: Situation) -> datetime | None:
@@ -157,7 +160,7 @@ def check_account(
 
 def _actions(rule: Rule) -> Iterator[tuple[str, RetrySpec | StopSpec]]:
     for prefix, action in (("", rule.action), ("otherwise ", rule.otherwise)):
-        if action is not None:
+        if isinstance(action, RetrySpec | StopSpec):
             yield f"{prefix}{'stop' if isinstance(action, StopSpec) else 'retry'}", action
 
 

@@ -4,7 +4,7 @@ No text of anybody's reaches the C code: a text is either one of the policy's ow
 none of them. Whatever does not fit raises `NotEncodable`, and the plain evaluator answers.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from recoup_core.domain.money import MAX_AMOUNT_MINOR
 from recoup_core.rules.facts import Fact, FactKind, Facts
 from recoup_core.rules.lowering import Lowered, currency_name, day_number, property_name
-from recoup_core.rules.network import ANCHOR, Atom, Expr, atoms, predicate
+from recoup_core.rules.network import ANCHOR, Atom, Conjuncts, Expr, Predicate, atoms, predicate
 
 OTHER: Final = "*"
 """Stands for every text the policy does not name; no constant may begin with it (`conditions`)."""
@@ -25,11 +25,20 @@ class NotEncodable(Exception):
     """A fact has not the type it was declared with, or is beyond exact numbers."""
 
 
-class Encoder:
-    """Encodes facts for one lowered policy."""
+class _Computed(msgspec.Struct, frozen=True):
+    """One boolean that is computed beforehand; `sent` when the ruleset's rules name it themselves."""
 
-    def __init__(self, lowered: Lowered) -> None:
-        self._hoisted = tuple((name, predicate(expr)) for name, expr in lowered.hoisted)
+    name: str
+    holds: Predicate
+    sent: bool
+
+
+class Encoder:
+    """Encodes facts for one lowered policy that was cut into runs, one ruleset each."""
+
+    def __init__(self, lowered: Lowered, runs: Sequence[Sequence[Conjuncts]]) -> None:
+        predicates = {name: predicate(expr) for name, expr in lowered.hoisted}
+        self._runs = tuple(_computed(lowered.hoisted, predicates, run) for run in runs)
         used = _constants(lowered)
         self._texts: list[tuple[str, _Get, Mapping[str, str]]] = []
         self._numbers: list[tuple[str, _Get]] = []
@@ -52,8 +61,22 @@ class Encoder:
         else:
             self._texts.append((name, get, {str(word): str(word) for word in used.get(name, ())}))
 
-    def body(self, facts: Facts) -> str:
-        """Return the facts as a JSON object; missing ones are left out. Raises `NotEncodable`."""
+    def bodies(self, facts: Facts) -> Iterator[str]:
+        """Yield the facts as a JSON object for one ruleset after the other, each with what its own rules ask about.
+
+        Missing facts are left out. Raises `NotEncodable` at the first.
+        """
+        fact = self._plain(facts)
+        plain: str | None = None
+        known: dict[str, bool] = {}
+        for run in self._runs:
+            if run:
+                yield _encode({**fact, **_sent(run, fact, known)}).decode()
+            else:
+                plain = plain or _encode(fact).decode()
+                yield plain
+
+    def _plain(self, facts: Facts) -> dict[str, Any]:
         fact: dict[str, Any] = {ANCHOR: 1}
         for name, get, words in self._texts:
             text = get(facts)
@@ -71,9 +94,29 @@ class Encoder:
                 if flag is not True and flag is not False:
                     raise NotEncodable(name)
                 fact[name] = flag
-        for name, holds in self._hoisted:  # in order: a later one may rest on an earlier one
-            fact[name] = holds(fact)
-        return _encode(fact).decode()
+        return fact
+
+
+def _computed(
+    hoisted: Sequence[tuple[str, Expr]], predicates: Mapping[str, Predicate], run: Sequence[Conjuncts]
+) -> tuple[_Computed, ...]:
+    """Return what must be computed for a run, in order: a later one may rest on an earlier one."""
+    named = {atom.name for rule in run for part in rule for atom in atoms(part)}
+    needed, found = set(named), []
+    for name, expr in reversed(hoisted):
+        if name in needed:
+            needed.update(atom.name for atom in atoms(expr))
+            found.append(_Computed(name, predicates[name], name in named))
+    return tuple(reversed(found))
+
+
+def _sent(run: Iterable[_Computed], fact: Mapping[str, Any], known: dict[str, bool]) -> dict[str, bool]:
+    """Return the booleans that a run's rules name; each is computed once for all runs."""
+    whole = {**fact, **known}
+    for one in run:
+        if one.name not in known:
+            known[one.name] = whole[one.name] = one.holds(whole)
+    return {one.name: known[one.name] for one in run if one.sent}
 
 
 def _part(get: _Get, field: str) -> _Get:

@@ -18,6 +18,9 @@ MAX_SUGGESTIONS: Final = 50
 MAX_LISTED_CHOICES: Final = 14
 """Up to this many allowed words are listed in a hint when none is near."""
 
+_NEAR: Final = 5
+"""Names that are looked at more closely for a suggestion."""
+
 _MAX_SHOWN: Final = 60
 """Characters of somebody's text that a message repeats."""
 
@@ -105,10 +108,11 @@ class Report:
         if self._suggestions >= MAX_SUGGESTIONS:
             return None
         self._suggestions += 1
-        folded = {name.lower(): name for name in known}
-        near = get_close_matches(word.lower()[:_MAX_SHOWN], list(folded), n=1, cutoff=0.6)
+        folded, word = {name.lower(): name for name in known}, word.lower()[:_MAX_SHOWN]
+        near = get_close_matches(word, list(folded), n=_NEAR, cutoff=0.6)
         if near:
-            return f"did you mean {folded[near[0]]!r}?"
+            nearest = min(near, key=lambda name: sorted(name) != sorted(word))  # letters in a wrong order come first
+            return f"did you mean {str(folded[nearest])!r}?"  # str: a word of an enum shows as it is written
         return f"one of {', '.join(known)}" if 0 < len(known) <= MAX_LISTED_CHOICES else None
 
     @property

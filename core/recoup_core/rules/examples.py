@@ -8,10 +8,15 @@ import msgspec
 from recoup_core.domain.money import Money
 from recoup_core.rules.condition_reader import ConditionReader
 from recoup_core.rules.errors import shown
-from recoup_core.rules.facts import AnyFacts, Fact, FactKind, Vocabulary
+from recoup_core.rules.facts import AnyFacts, Fact, FactKind, PolicyKind, Vocabulary
 from recoup_core.rules.yamltext import Broken, Map, Node, as_bool, as_map, as_text
 
 MAX_EXAMPLES: Final = 4_000
+ANSWERS: Final = ("approve", "review", "deny")
+"""What an example of a refund policy may expect beside the rule."""
+
+_KEYS: Final = ("given", "expect")
+_REFUND_KEYS: Final = (*_KEYS, "answer")
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +25,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     given: Mapping[str, Any]
     """Facts that differ from the baseline, by dotted name; None makes one missing."""
     expect: str
+    answer: str | None = None
+    """One of `ANSWERS`, for refunds: what the rule comes to within or beyond its bounds; None: not tested."""
     line: int
     column: int
 
@@ -34,16 +41,31 @@ def read_example(node: Node, reader: ConditionReader) -> Example | None:
     if mapping is None:
         return None
     for key, _ in mapping.entries:
-        if key.text not in ("given", "expect"):
-            hint = reader.report.suggest(key.text, ("given", "expect"))
+        if key.text not in example_keys(reader.vocabulary.kind):
+            hint = reader.report.suggest(key.text, example_keys(reader.vocabulary.kind))
             reader.report.add(key, "unknown_key", f"an example has no key {shown(key.text)}", hint)
     expect = _required(mapping, "expect", reader)
     given = _required(mapping, "given", reader)
     name = None if expect is None else as_text(expect, "`expect`", reader.report)
-    facts = None if given is None else _given(given, reader)
+    facts = None if given is None else read_given(given, reader)
+    answer = _answer(mapping.get("answer"), reader)
     if name is None or facts is None:
         return None
-    return Example(given=facts, expect=name, line=node.line, column=node.column)
+    return Example(given=facts, expect=name, answer=answer, line=node.line, column=node.column)
+
+
+def example_keys(kind: PolicyKind) -> tuple[str, ...]:
+    """Return what an example of a kind may say."""
+    return _REFUND_KEYS if kind is PolicyKind.REFUND else _KEYS
+
+
+def _answer(node: Node | None, reader: ConditionReader) -> str | None:
+    text = None if node is None else as_text(node, "`answer`", reader.report)
+    if node is None or text is None or text in ANSWERS or reader.vocabulary.kind is not PolicyKind.REFUND:
+        return text
+    hint = reader.report.suggest(text, ANSWERS)
+    reader.report.add(node, "unknown_value", f"`answer` is never {shown(text)}", hint)
+    return None
 
 
 def _required(mapping: Map, key: str, reader: ConditionReader) -> Node | None:
@@ -53,7 +75,8 @@ def _required(mapping: Map, key: str, reader: ConditionReader) -> Node | None:
     return node
 
 
-def _given(node: Node, reader: ConditionReader) -> dict[str, Any] | None:
+def read_given(node: Node, reader: ConditionReader) -> dict[str, Any] | None:
+    """Read facts with their values, by dotted name; None where something is wrong."""
     mapping = as_map(node, "`given`", reader.report)
     if mapping is None:
         return None
@@ -100,7 +123,10 @@ def _is_missing(fact: Fact, node: Map, reader: ConditionReader) -> bool:
         what = "a value or {missing: true}" if fact.optional else "a value"
         reader.report.add(node, "wrong_type", f"an example gives `{fact.name}` {what}, not conditions")
         return False
-    return bool(as_bool(missing, "`missing`", reader.report))
+    said = as_bool(missing, "`missing`", reader.report)
+    if said is False:
+        reader.report.add(node, "write_positively", "`missing: false` says nothing", f"give `{fact.name}` a value")
+    return bool(said)
 
 
 def _money(fact: Fact, node: Node, reader: ConditionReader) -> Money | None:

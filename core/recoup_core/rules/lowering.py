@@ -187,8 +187,11 @@ def _constant(leaf: Comparison, value: Literal) -> Literal:
 
 
 def day_number(text: str) -> int:
-    """Return the proleptic Gregorian ordinal of an ISO date; raises ValueError for anything else."""
-    return date.fromisoformat(text).toordinal()
+    """Return the proleptic Gregorian ordinal of a date like 2026-01-31; raises ValueError for anything else."""
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:  # 20260131 and 2026-W05-6 are read too, but the plain evaluator compares texts
+        raise ValueError(text)
+    return day.toordinal()
 
 
 _ENGINE_OP: Final[Mapping[Op, str]] = {

@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 MAX_RULES_PER_SHARD: Final = 500
-MAX_ATOMS_PER_SHARD: Final = 3_000
-"""Comparisons in one ruleset. The C code holds the GIL while it compiles one: 3,000 take it some 20 ms, 42,000 (500 of
+MAX_ATOMS_PER_SHARD: Final = 2_000
+"""Comparisons in one ruleset. The C code holds the GIL while it compiles one: 2,000 take it up to 40 ms, 42,000 (500 of
 the largest rules) took 770 (docs/benchmarks.md, `compile`)."""
 MAX_CONDITIONS_PER_PARENT: Final = 500
 """513 different conditions under one parent never finish compiling, with the GIL held."""
@@ -29,6 +29,9 @@ MAX_FIRINGS: Final = 32
 """How often one rule may be pending at once: every true branch of every `$or` multiplies."""
 MAX_PLAIN: Final = 24
 """Comparisons in a row outside `$or`."""
+MAX_PROPERTIES: Final = 150
+"""Names that the rules of one ruleset ask about. A fact of more than 254 is refused (error 302); besides these it has
+the facts of other rulesets (no kind has more than 45) and the engine's own."""
 MAX_EXPRESSION_DEPTH: Final = 4
 """Nesting that was fuzzed without a mismatch."""
 
@@ -122,10 +125,36 @@ def predicate(expr: Expr) -> Predicate:
         return _atom(expr)
     if isinstance(expr, Or) and (found := _by_word(expr)) is not None:
         return _choice(*found)
-    parts = tuple(predicate(part) for part in expr.parts)
     if isinstance(expr, And):
-        return lambda fact: all(part(fact) for part in parts)
+        return _every(expr)
+    parts = tuple(predicate(part) for part in expr.parts)
     return lambda fact: any(part(fact) for part in parts)
+
+
+def _every(expr: And) -> Predicate:
+    """Hold all parts; words that one text must not be are looked up together."""
+    unwanted: dict[str, set[object]] = {}
+    parts: list[Predicate] = []
+    for part in expr.parts:
+        if isinstance(part, Atom) and part.op == "neq":
+            unwanted.setdefault(part.name, set()).add(part.value)
+        else:
+            parts.append(predicate(part))
+    parts += [_none_of(name, frozenset(values)) for name, values in unwanted.items()]
+    if len(parts) == 1:
+        return parts[0]
+
+    def holds(fact: Mapping[str, Any]) -> bool:
+        for part in parts:  # noqa: SIM110 - a loop costs half of what all() does, and this is run for every fact
+            if not part(fact):
+                return False
+        return True
+
+    return holds
+
+
+def _none_of(name: str, values: frozenset[object]) -> Predicate:
+    return lambda fact: (actual := fact.get(name)) is not None and actual not in values
 
 
 def _atom(atom: Atom) -> Predicate:
@@ -153,7 +182,9 @@ def _by_word(expr: Or) -> tuple[str, dict[str, list[Expr]]] | None:
 
 def _choice(name: str, words: Mapping[str, Sequence[Expr]]) -> Predicate:
     """Look the text up instead of trying one alternative after the other: amounts in thirty currencies, long lists."""
-    tests = {word: tuple(predicate(rest) for rest in rests) for word, rests in words.items()}
+    tests: Mapping[Any, Sequence[Predicate]] = {
+        word: tuple(predicate(rest) for rest in rests) for word, rests in words.items()
+    }
     return lambda fact: any(test(fact) for test in tests.get(fact.get(name), ()))
 
 
@@ -200,6 +231,7 @@ class Bounds:
     def __init__(self) -> None:
         self._parents: dict[tuple[Atom, ...], _Parent] = {}
         self._chains: Counter[Conjuncts] = Counter()
+        self._names: set[str] = set()
         self._rules = self._atoms = 0
 
     def add(self, rule: Conjuncts) -> None:
@@ -208,9 +240,11 @@ class Bounds:
             raise EngineBounds(f"more than {MAX_RULES_PER_SHARD} rules")
         if self._chains[rule] >= MAX_IDENTICAL_CHAINS:
             raise EngineBounds(f"more than {MAX_IDENTICAL_CHAINS} rules with the same condition")
-        weight = sum(1 for part in rule for _ in atoms(part))
-        if self._atoms + weight > MAX_ATOMS_PER_SHARD:
+        names = [atom.name for part in rule for atom in atoms(part)]
+        if self._atoms + len(names) > MAX_ATOMS_PER_SHARD:
             raise EngineBounds(f"more than {MAX_ATOMS_PER_SHARD} comparisons")
+        if len(self._names.union(names)) > MAX_PROPERTIES:
+            raise EngineBounds(f"more than {MAX_PROPERTIES} properties")
         check_rule(rule)
         loads = _loads(rule)
         for prefix, inner, more in loads:
@@ -221,7 +255,8 @@ class Bounds:
             self._parents.setdefault(prefix, _Parent()).add(inner, more)
         self._chains[rule] += 1
         self._rules += 1
-        self._atoms += weight
+        self._atoms += len(names)
+        self._names.update(names)
 
 
 def check_rule(rule: Conjuncts) -> None:

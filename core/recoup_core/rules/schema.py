@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -12,9 +13,13 @@ from recoup_core.rules.applies import AppliesTo, read_applies_to
 from recoup_core.rules.closures import closure
 from recoup_core.rules.condition_reader import WORDS, ConditionReader
 from recoup_core.rules.conditions import Condition
-from recoup_core.rules.errors import PolicyInvalid, Report, shown
+from recoup_core.rules.effort import MAX_CONSTANTS, MAX_EXAMPLE_COMPARISONS, constants, reaches
+from recoup_core.rules.errors import PolicyInvalid, Problem, Report, shown
 from recoup_core.rules.examples import MAX_EXAMPLES, Example, read_example
 from recoup_core.rules.facts import VOCABULARIES, Facts, PolicyKind, Vocabulary
+from recoup_core.rules.reasons import Reasons, read_reasons, with_reasons
+from recoup_core.rules.timeline_reader import TIMELINE_KINDS, read_timelines
+from recoup_core.rules.timelines import Timeline
 from recoup_core.rules.yamltext import Map, Node, Seq, as_list, as_map, as_text, read_tree
 
 __all__ = [
@@ -36,12 +41,18 @@ MAX_DEFINES: Final = 200
 MAX_NOTE: Final = 2_000
 """Characters of a version note."""
 
-_REQUIRED: Final = ("kind", "name", "applies_to", "rules", "examples")
-_KEYS: Final = ("kind", "name", "note", "applies_to", "define", "rules", "examples")
-_KIND_KEYS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {PolicyKind.REFUND: ("effective", "reasons")}
+REQUIRED_KEYS: Final = ("kind", "name", "applies_to", "rules", "examples")
+POLICY_KEYS: Final = ("kind", "name", "note", "applies_to", "define", "rules", "examples")
+KIND_KEYS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {
+    **dict.fromkeys(TIMELINE_KINDS, ("timelines",)),
+    PolicyKind.REFUND: ("effective", "reasons"),
+}
 """Keys that only policies of one kind have."""
 
-_RULE_KEYS: Final = ("name", "when", "otherwise")
+RULE_KEYS: Final = ("name", "when", "otherwise")
+_OF_EXAMPLES: Final = frozenset({"no_example", "example_failed", "example_outside", "unknown_rule", "more"})
+"""Problems that leave everything but the examples readable; `more` comes with 200 of them that are listed."""
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _RULE_NAME: Final = re.compile(r"\w[\w ,.;:'’()/&%+-]{0,79}")
 _DEFINE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -56,7 +67,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """None only for the last rule, which always fires."""
     action: Action
     otherwise: Action | None = None
-    """What counts when a retry does not apply (waits used up, window closed, no backup); None: stop, exhausted."""
+    """What counts when the action does not apply: a retry's waits used up, window closed, no backup (None: stop,
+    exhausted); beyond an approval's bounds."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,14 +83,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     """Where the text came from, for messages."""
     applies_to: AppliesTo
+    reasons: Reasons | None = None
+    """Of a refund policy: the reasons it knows; None: any, without evidence."""
     define: Mapping[str, Condition]
     rules: tuple[Rule, ...]
     examples: tuple[Example, ...]
+    timelines: tuple[Timeline, ...] = ()
+    """Whole sequences; `rules/rehearsal.py` runs them, reading does not."""
 
     @property
     def vocabulary(self) -> Vocabulary:
         """What its conditions may ask about."""
-        return VOCABULARIES[self.kind]
+        return self.applies_to.vocabulary
 
     @property
     def baseline(self) -> Facts:
@@ -93,22 +109,33 @@ def digest_of(text: str) -> str:
 
 def parse_policy(text: str, *, source: str) -> Policy:
     """Read a policy file; `source` names it in messages. Raises `PolicyInvalid` with every problem found."""
+    policy, problems = read_policy(text, source=source)
+    if policy is None or problems:
+        raise PolicyInvalid(problems)
+    return policy
+
+
+def read_policy(text: str, *, source: str) -> tuple[Policy | None, tuple[Problem, ...]]:
+    """Read a policy file and return what is wrong with it.
+
+    The policy comes with problems of its examples, so that lint can say why none fits; never with any others.
+    """
     report = Report(source)
     tree = read_tree(text, report)
     root = None if tree is None else as_map(tree, "a policy", report)
-    policy = None if root is None else _PolicyReader(report, _kind(root, report)).policy(root, text, source)
+    policy = None if root is None else _PolicyReader(report, _kind(root, report), root).policy(text, source)
     if policy is not None and not report.problems:
         _check_examples(policy, report)
-    if policy is None or report.problems:
-        raise PolicyInvalid(report.problems)
-    return policy
+    if any(problem.code not in _OF_EXAMPLES for problem in report.problems):
+        return None, report.problems
+    return policy, report.problems
 
 
 def _kind(root: Map, report: Report) -> PolicyKind:
     """Read the kind, which says what everything else may hold; where it is wrong, go on with the likeliest one."""
     node = root.get("kind")
     kind = None if node is None else as_text(node, "`kind`", report)
-    if kind in ACTIONS:
+    if kind is not None and kind in ACTIONS:
         return PolicyKind(kind)
     if kind is not None:
         report.add(node, "unknown_value", f"`kind` is never {shown(kind)}", report.suggest(kind, tuple(ACTIONS)))
@@ -126,16 +153,22 @@ class _At(msgspec.Struct, frozen=True):
 class _PolicyReader:
     """Reads the parts of one file; goes on after a mistake, so that all are found."""
 
-    def __init__(self, report: Report, kind: PolicyKind) -> None:
+    def __init__(self, report: Report, kind: PolicyKind, root: Map) -> None:
         self.report = report
         self.kind = kind
+        self.root = root
+        listed = root.get("reasons") if "reasons" in KIND_KEYS.get(kind, ()) else None
+        self.reasons = None if listed is None else read_reasons(listed, report)
         self.vocabulary = VOCABULARIES[kind]
+        if self.reasons:
+            self.vocabulary = with_reasons(self.vocabulary, self.reasons)
         self.conditions = ConditionReader(report, self.vocabulary)
         self.language: ActionLanguage = ACTIONS[kind]
         self.actions = self.language.reader(report)
 
-    def policy(self, root: Map, text: str, source: str) -> Policy | None:
-        self._keys(root, "a policy", (*_KEYS, *_KIND_KEYS.get(self.kind, ())), _REQUIRED)
+    def policy(self, text: str, source: str) -> Policy | None:
+        root = self.root
+        self._keys(root, "a policy", (*POLICY_KEYS, *KIND_KEYS.get(self.kind, ())), REQUIRED_KEYS)
         name = self._name(root.get("name"))
         note = self._note(root.get("note"))
         scope, dates = root.get("applies_to"), root.get("effective")
@@ -143,6 +176,7 @@ class _PolicyReader:
         self._define(root.get("define"))
         rules = self._rules(root.get("rules"))
         examples = self._examples(root.get("examples"), rules)
+        timelines = read_timelines(root.get("timelines"), self.conditions, [rule.name for rule in rules])
         if name is None or note is None or applies_to is None:
             return None
         return Policy(
@@ -153,9 +187,11 @@ class _PolicyReader:
             text=text,
             source=source,
             applies_to=applies_to,
+            reasons=self.reasons,
             define=self.conditions.defined,
             rules=rules,
             examples=examples,
+            timelines=timelines,
         )
 
     def _keys(self, mapping: Map, what: str, known: tuple[str, ...], required: tuple[str, ...]) -> None:
@@ -215,7 +251,16 @@ class _PolicyReader:
             rule = self._rule(mapping, name, last=index == len(items or ()) - 1)
             self.report.rule = None
             rules.append(rule)
+        self._bounded(rules)
         return tuple(rules)
+
+    def _bounded(self, rules: list[Rule]) -> None:
+        """Refuse what a short text can blow up to by naming one large condition in every rule."""
+        total = accumulate(constants(rule.when) for rule in rules)
+        over = next((rule for rule, count in zip(rules, total, strict=True) if count > MAX_CONSTANTS), None)
+        if over is not None:
+            message = f"up to this rule, conditions compare with more than {MAX_CONSTANTS:,} values"
+            self.report.add(_At(over.line, 1), "too_many", message, "a named condition counts wherever it is used")
 
     def _rule_name(self, mapping: Map, seen: dict[str, int]) -> str:
         node = mapping.get("name")
@@ -232,7 +277,7 @@ class _PolicyReader:
 
     def _rule(self, mapping: Map, name: str, *, last: bool) -> Rule:
         """Read a rule; what can't be read is reported, and a stand-in keeps the rest readable."""
-        self._keys(mapping, "a rule", (*_RULE_KEYS, *self.language.read), ("name",))
+        self._keys(mapping, "a rule", (*RULE_KEYS, *self.language.read), ("name",))
         when = mapping.get("when")
         condition = None if when is None else self.conditions.whole(when)
         if last and when is not None:
@@ -241,6 +286,9 @@ class _PolicyReader:
             self.report.add(mapping, "missing_key", "only the last rule may do without `when`; those below never fire")
         action = self._action(mapping, "a rule")
         otherwise = self._otherwise(mapping.get("otherwise"), mapping)
+        whole = action is not None and (otherwise is None) is (mapping.get("otherwise") is None)
+        if action is not None and whole and self.language.together is not None:
+            self.language.together(self.actions, mapping, action, otherwise)
         fallback = StopSpec(reason=StopReason.EXHAUSTED)
         return Rule(name=name, line=mapping.line, when=condition, action=action or fallback, otherwise=otherwise)
 
@@ -288,12 +336,20 @@ class _PolicyReader:
 
 def _check_examples(policy: Policy, report: Report) -> None:
     """Run every example through the plain evaluator."""
+    reach = dict(zip((rule.name for rule in policy.rules), reaches(rule.when for rule in policy.rules), strict=True))
+    if sum(reach[example.expect] for example in policy.examples) > MAX_EXAMPLE_COMPARISONS:
+        message = f"it would take more than {MAX_EXAMPLE_COMPARISONS:,} comparisons to run the examples"
+        report.add(None, "too_many", message, "give fewer examples, or put rules with large conditions last")
+        return
     tests = [(rule.name, closure(rule.when) if rule.when is not None else None) for rule in policy.rules]
     baseline = policy.baseline
     for example in policy.examples:
         facts = example.facts(policy.vocabulary, baseline)
         if not policy.applies_to.covers(facts):
             report.add(example, "example_outside", "the example's facts are outside the policy's `applies_to`")
+            continue
+        if why := policy.vocabulary.impossible(facts):
+            report.add(example, "impossible_facts", f"these facts never come together: {why}")
             continue
         fired = next(name for name, test in tests if test is None or test(facts) is True)
         if fired != example.expect:

@@ -20,6 +20,7 @@ from recoup_core.rules.errors import Report, shown
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 24
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})")
+_NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _LOOSE_INTEGER: Final = re.compile(r"[-+]?[0-9][0-9_]*|0[xob][0-9a-fA-F_]+|[0-9]+(:[0-9]+)+")
 
 
@@ -215,10 +216,15 @@ def _only_document(roots: list[Node], report: Report) -> Node | None:
     return roots[0]
 
 
+def is_nothing(node: Node) -> bool:
+    """Say whether YAML itself takes this for no value at all: nothing, `~` or `null` without quotes."""
+    return isinstance(node, Scalar) and node.plain and node.text in _NOTHING
+
+
 def kind_of(node: Node) -> str:
     """Name what was written, for messages."""
     if isinstance(node, Scalar):
-        return "nothing" if node.plain and not node.text else f"the text {shown(node.text)}"
+        return "nothing" if is_nothing(node) else f"the text {shown(node.text)}"
     return "a list" if isinstance(node, Seq) else "a mapping"
 
 
@@ -248,7 +254,7 @@ def as_list(node: Node, what: str, report: Report, *, most: int) -> tuple[Node, 
 
 def as_text(node: Node, what: str, report: Report) -> str | None:
     """Return a text that is not empty; quotes make no difference."""
-    if isinstance(node, Scalar) and node.text.strip():
+    if isinstance(node, Scalar) and node.text.strip() and not is_nothing(node):
         return node.text
     if not isinstance(node, Broken):
         report.add(node, "wrong_type", f"{what} must be a text, not {kind_of(node)}")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from recoup_core.rules.book import MAX_PINNED, PolicyBook
+from recoup_core.rules.book import PolicyBook
 from recoup_core.rules.compile import EngineChoice
 from recoup_core.rules.errors import NoPolicyApplies, PolicyInvalid
 from recoup_core.rules.facts import RETRY
 from recoup_core.rules.schema import digest_of
+from recoup_core.rules.texts import MAX_PINNED
 
 Write = Callable[..., None]
 PLAIN = EngineChoice.CLOSURES

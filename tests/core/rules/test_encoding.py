@@ -8,8 +8,10 @@ import pytest
 from recoup_core.domain.decline import DeclineCategory
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
 from recoup_core.rules.encoding import Encoder, NotEncodable
+from recoup_core.rules.engine import Ruleset, import_engine
 from recoup_core.rules.facts import RETRY
-from recoup_core.rules.lowering import lower
+from recoup_core.rules.lowering import lower, shards
+from recoup_core.rules.network import MAX_PROPERTIES
 from recoup_core.rules.schema import Policy
 
 
@@ -20,12 +22,13 @@ def encoder(a_policy: Callable[..., Policy]) -> Encoder:
         hit="{decline: fraud, decline_code: a, amount: {USD: 1}, customer: {tier: x, vulnerable: true}}",
         rest="{}",
     )
-    return Encoder(lower(rule.when for rule in policy.rules))
+    lowered = lower(rule.when for rule in policy.rules)
+    return Encoder(lowered, shards(lowered.rules))
 
 
 def test_only_what_the_policy_asks_about_is_sent(encoder: Encoder) -> None:
     """Missing facts are left out; facts that no rule asks about too."""
-    body = json.loads(encoder.body(RETRY.baseline))
+    body = json.loads(*encoder.bodies(RETRY.baseline))
 
     assert body == {"e": 1, "decline": "*", "decline_code": "*", "currency": "*", "amount_minor": 4900}
 
@@ -35,7 +38,7 @@ def test_foreign_text_never_reaches_the_engine(text: str, encoder: Encoder) -> N
     """Whatever a customer or a provider wrote, the engine sees one and the same stand-in."""
     facts = RETRY.with_fact(RETRY.with_fact(RETRY.baseline, "decline_code", text), "customer.tier", text)
 
-    body = json.loads(encoder.body(facts))
+    body = json.loads(*encoder.bodies(facts))
 
     assert (body["decline_code"], body["customer_tier"]) == ("*", "*")
 
@@ -46,7 +49,7 @@ def test_own_words_are_sent_as_plain_texts(encoder: Encoder) -> None:
         RETRY.with_fact(RETRY.baseline, "decline", DeclineCategory.FRAUD), "customer.vulnerable", False
     )
 
-    body = json.loads(encoder.body(facts))
+    body = json.loads(*encoder.bodies(facts))
 
     assert (body["decline"], body["customer_vulnerable"]) == ("fraud", False)
 
@@ -64,4 +67,38 @@ def test_own_words_are_sent_as_plain_texts(encoder: Encoder) -> None:
 def test_wrong_types_and_inexact_numbers_are_not_encoded(fact: str, value: object, encoder: Encoder) -> None:
     """The engine would coerce or saturate them; the plain evaluator answers instead."""
     with pytest.raises(NotEncodable):
-        encoder.body(RETRY.with_fact(RETRY.baseline, fact, value))
+        next(encoder.bodies(RETRY.with_fact(RETRY.baseline, fact, value)))
+
+
+def test_each_ruleset_is_sent_only_what_its_rules_name(a_policy: Callable[..., Policy]) -> None:
+    """A fact of over 254 properties is refused by the engine: 300 conditions computed beforehand go in parts."""
+    words = ", ".join(f"x{n}" for n in range(30))  # too many for the engine, and no two lists alike
+    whens = [
+        a_policy(
+            f"{{decline_code: {{not: [y{n}, {words}]}}, retries: {n}}}", hit=f"{{retries: {n}}}", rest="{retries: 999}"
+        )
+        .rules[0]
+        .when
+        for n in range(300)
+    ]
+    lowered = lower([*whens, None])
+    runs = shards(lowered.rules)
+    rulesets = [Ruleset(import_engine(), run) for run in runs]
+    encoder = Encoder(lowered, runs)
+    assert len(lowered.hoisted) == 300
+
+    def fired(retries: int, code: str = "z") -> int:
+        facts = RETRY.with_fact(RETRY.with_fact(RETRY.baseline, "retries", retries), "decline_code", code)
+        offset = 0
+        for run, ruleset, body in zip(runs, rulesets, encoder.bodies(facts), strict=False):
+            assert len(json.loads(body)) <= MAX_PROPERTIES + len(lowered.facts) + 1
+            if (index := ruleset.first(body)) is not None:
+                return offset + index
+            offset += len(run)
+        raise AssertionError("no rule fired")
+
+    assert [fired(retries) for retries in (0, 170, 299, 300)] == [0, 170, 299, 300]
+    assert [fired(retries, "x7") for retries in (0, 170)] == [300, 300]
+    assert [fired(retries, "y170") for retries in (169, 170)] == [169, 300]
+    for ruleset in rulesets:
+        ruleset.close()

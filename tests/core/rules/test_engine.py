@@ -10,12 +10,14 @@ import pytest
 from recoup_core.rules.engine import EngineError, Ruleset, engine_unavailable_reason, import_engine
 from recoup_core.rules.network import (
     MAX_ALTERNATIVES_PER_PARENT,
+    MAX_ATOMS_PER_SHARD,
     MAX_CONDITIONS_PER_PARENT,
     MAX_FIRINGS,
     MAX_GROUPS_PER_RULE,
     MAX_IDENTICAL_CHAINS,
     MAX_MATCHING_PER_PARENT,
     MAX_PLAIN,
+    MAX_PROPERTIES,
     MAX_RULES_PER_SHARD,
     And,
     Atom,
@@ -72,6 +74,11 @@ OUT_OF_BOUNDS: dict[str, list[Conjuncts]] = {
     ],
     "too many ways": [(eq("a"), overlapping(*(eq(f"b{n}") for n in range(MAX_FIRINGS + 1))))],
     "ways multiply": [(eq("a"), *(overlapping(*(eq(f"b{n}{k}") for k in range(4))) for n in range(3)))],
+    "too many comparisons": [
+        (eq("a", n), *(Atom(f"b{k}", "gt", k) for k in range(MAX_PLAIN - 1)))
+        for n in range(MAX_ATOMS_PER_SHARD // MAX_PLAIN + 1)
+    ],
+    "too many properties": [(eq(f"a{n}"), eq("b")) for n in range(MAX_PROPERTIES + 1)],
     "too long a row": [tuple(eq(f"b{n}") for n in range(MAX_PLAIN + 1))],
     "nested too deeply": [
         (

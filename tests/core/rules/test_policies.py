@@ -67,10 +67,10 @@ WANTED = [
     # facts, what the default must do
     ({"decline": "issuer_generic"}, [3, 5, 7, 7]),
     ({"decline": "issuer_temporary"}, [1 / 24, 1 / 4, 1, 1, 1]),
-    ({"decline": "processing_error"}, [n / 1440 for n in (5, 10, 20, 40, 80, 160, 320, 360)]),
+    ({"decline": "processing_error"}, [n / 1440 for n in (5, 10, 20, 40, 80, 160, 360)]),
     ({"decline": "issuer_generic", "segment": "business"}, [3, 5, 7, 7]),
     ({"decline": "insufficient_funds", "segment": "business"}, [3, 5, 7, 7]),
-    ({"decline": "processing_error", "method": "sepa_debit"}, [3, 7]),
+    ({"decline": "issuer_generic", "method": "sepa_debit"}, [3, 7]),
 ]
 
 
@@ -96,7 +96,7 @@ def test_insufficient_funds_wait_for_the_morning_of_payday(book: PolicyBook) -> 
 
 def test_insufficient_funds_are_never_tried_twice_a_day(book: PolicyBook) -> None:
     """A repeat on the same day almost never changes the answer; a payday is never the day of the failure itself."""
-    for policy in book.policies:
+    for policy in (one for one in book.policies if one.policy.kind == RETRY.kind):
         for rule in policy.policy.rules:
             facts = RETRY.with_fact(policy.policy.baseline, "decline", "insufficient_funds")
             if policy.verdict(facts) is rule and isinstance(rule.action, RetrySpec):

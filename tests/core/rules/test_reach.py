@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.core.rules.asking import TREES, every, facts_of, read
 
 from recoup_core.rules.closures import closure
 from recoup_core.rules.facts import RETRY, Facts
 from recoup_core.rules.reach import LAZY_ROUNDS, Reach, Reached, Rules
 from recoup_core.rules.solve import Budget, Solver, Undecided
 from recoup_core.rules.space import Space
-from tests.core.rules.asking import TREES, every, facts_of, read
 
-MANY = settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def rules_of(*written: Any) -> tuple[Reach, Rules]:

@@ -330,6 +330,13 @@ def test_near_names_are_looked_for_a_bounded_number_of_times() -> None:
     assert sum(problem.hint is not None for problem in problems) == 50
 
 
+def test_an_example_that_gives_nothing_is_not_dropped_in_silence() -> None:
+    """`{missing: false}` names no value; a test that never runs must not look like one that passes."""
+    text = GOOD.replace("{given: {attempt: 3},", "{given: {attempt: 3, network: {missing: false}},")
+
+    assert [problem.code for problem in problems_of(text)] == ["write_positively"]
+
+
 def test_retries_follow_attempts_in_examples(a_policy: Callable[..., Policy]) -> None:
     """The fifth failure is, unless said otherwise, the fourth retry."""
     policy = a_policy("{retries: 4}", hit="{attempt: 5}", rest="{attempt: 5, retries: 0}")

@@ -123,3 +123,10 @@ def test_only_true_and_false_are_booleans(text: str) -> None:
 def test_a_text_is_not_empty(text: str) -> None:
     """Nothing, a list and a mapping are no texts."""
     assert read_typed(text, as_text) == (None, ["wrong_type"])
+
+
+@pytest.mark.parametrize("word", ["~", "null", "Null", "NULL"])
+def test_what_yaml_takes_for_nothing_is_no_text(word: str) -> None:
+    """`tier: null` is no tier of that name: whoever means the text writes it in quotes."""
+    assert read_typed(word, as_text) == (None, ["wrong_type"])
+    assert read_typed(f"'{word}'", as_text) == (word, [])

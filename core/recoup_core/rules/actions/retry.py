@@ -71,9 +71,9 @@ class RetryReader(ValueReader):
             return None
         fields: dict[str, Any] = {}
         for key, value in mapping.entries:
-            read = _FIELDS.get(key.text)
+            read = RETRY_FIELDS.get(key.text)
             if read is None:
-                hint = self.report.suggest(key.text, tuple(_FIELDS))
+                hint = self.report.suggest(key.text, tuple(RETRY_FIELDS))
                 self.report.add(key, "unknown_key", f"`retry` has no key {shown(key.text)}", hint)
                 continue
             fields[key.text] = read(self, value)
@@ -119,7 +119,7 @@ class RetryReader(ValueReader):
 
 
 _Field = Callable[[RetryReader, Node], Any]
-_FIELDS: Final[Mapping[str, _Field]] = {
+RETRY_FIELDS: Final[Mapping[str, _Field]] = {
     "after": RetryReader.after,
     "on": RetryReader.on,
     "between": RetryReader.between,
@@ -130,6 +130,7 @@ _FIELDS: Final[Mapping[str, _Field]] = {
     "credential": RetryReader.credential,
     "gateway": RetryReader.gateway,
 }
+"""Per key of `retry`, how its value is read."""
 
 
 def _contradictions(spec: RetrySpec, at: Map) -> list[tuple[str, str, str]]:

@@ -69,6 +69,10 @@ def _as_they_are(facts: Any, _: Collection[str]) -> Any:
     return facts
 
 
+def _possible(_: Any) -> str | None:
+    return None
+
+
 class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     """All that policies of one kind may ask about."""
 
@@ -81,6 +85,8 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     """What holds the facts of a group that may be missing as a whole."""
     follow: Follow = _as_they_are
     """Changes the facts that go with those that were given: of an example that says `attempt`, also `retries`."""
+    impossible: Callable[[Any], str | None] = _possible
+    """Says why nobody is ever asked about such facts; None: they may be."""
 
     @property
     def groups(self) -> Collection[str]:

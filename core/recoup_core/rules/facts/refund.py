@@ -32,6 +32,13 @@ class Dispute(StrEnum):
     LOST = "lost"
 
 
+class Purpose(StrEnum):
+    """What the money is given for."""
+
+    REFUND = "refund"
+    GOODWILL = "goodwill"
+
+
 class Destination(StrEnum):
     """Where the money goes."""
 
@@ -91,8 +98,8 @@ class RefundFacts(Facts, frozen=True, kw_only=True, omit_defaults=True):
     paid_on: str
     """The date of the payment, ISO 8601."""
     destination: str = Destination.ORIGINAL_METHOD.value
-    goodwill: bool = False
-    """Whether it is money beyond what was paid."""
+    purpose: str = Purpose.REFUND.value
+    """`goodwill` is money beyond what the customer has a claim to; it never changes while a request lives."""
     dispute: str = Dispute.NONE.value
     channel: str = Channel.API.value
     customer: RefundCustomerFacts | None = None
@@ -116,7 +123,7 @@ _DECLARED: Final = declared(
     fact("age_days", _K.INT, "whole days since the payment was made"),
     fact("paid_on", _K.DATE, "the date of the payment"),
     choice("destination", Destination, "where the money goes"),
-    fact("goodwill", _K.BOOL, "whether it is money beyond what was paid"),
+    choice("purpose", Purpose, "what was paid comes back, or money is given as goodwill", scope=True),
     choice("dispute", Dispute, "whether the customer went to their bank about the payment"),
     choice("channel", Channel, "how the request came"),
     *CUSTOMER,
@@ -134,18 +141,41 @@ _DECLARED: Final = declared(
 _PERCENT: Final = 100
 
 
-def _share_follows(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
-    """The share of the payment is what the amounts come to, unless it is given."""
-    if "share_percent" in given:
+_AMOUNTS: Final = frozenset({"amount", "currency", "refunded_before", "payment_amount", "share_percent"})
+
+
+def _amounts_follow(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
+    """Unless given, the payment is what is asked back and what went before it, and the share what they come to.
+
+    `age_days` and `paid_on` are free of each other: between them lies the day of the request, which is no fact.
+    """
+    if _AMOUNTS.isdisjoint(given):
         return facts
-    paid, before = facts.payment_amount, facts.refunded_before
-    if paid.currency != facts.amount.currency and "payment_amount" not in given:
-        paid, before = (
-            Money(paid.amount_minor, facts.amount.currency),
-            Money(before.amount_minor, facts.amount.currency),
-        )
-    share = -(-(before.amount_minor + facts.amount.amount_minor) * _PERCENT // max(paid.amount_minor, 1))
+    before = facts.refunded_before
+    if "refunded_before" not in given:
+        before = Money(before.amount_minor, facts.amount.currency)
+    if before.currency != facts.amount.currency:
+        return facts
+    back, paid, share = before + facts.amount, facts.payment_amount, facts.share_percent
+    if "payment_amount" not in given:
+        whole = _rounded_up(back.amount_minor * _PERCENT, share) if "share_percent" in given else back.amount_minor
+        paid = Money(whole, back.currency)
+    if "share_percent" not in given and paid.currency == back.currency:
+        share = _rounded_up(back.amount_minor * _PERCENT, paid.amount_minor)
     return msgspec.structs.replace(facts, payment_amount=paid, refunded_before=before, share_percent=share)
+
+
+def _impossible(facts: RefundFacts) -> str | None:
+    if not facts.amount.amount_minor:
+        return "nothing is asked back"
+    others = {facts.payment_amount.currency, facts.refunded_before.currency} - {facts.amount.currency}
+    if others:
+        return f"what is asked back is in {facts.amount.currency}, the payment in {', '.join(sorted(others))}"
+    return None
+
+
+def _rounded_up(number: int, divisor: int) -> int:
+    return -(-number // max(divisor, 1))
 
 
 REFUND: Final = Vocabulary(
@@ -166,6 +196,7 @@ REFUND: Final = Vocabulary(
         paid_on="2026-11-20",
     ),
     group_types={"customer": RefundCustomerFacts, "subscription": RefundSubscriptionFacts, "agent": AgentFacts},
-    follow=_share_follows,
+    follow=_amounts_follow,
+    impossible=_impossible,
 )
 """The vocabulary of `refund` policies."""

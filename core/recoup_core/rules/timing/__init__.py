@@ -5,6 +5,7 @@ of the rule at once, or the rule doesn't apply and says why.
 """
 
 from recoup_core.rules.timing.calendar import is_business_day, payday_on
+from recoup_core.rules.timing.hours import first_within, last_within, zone_of
 from recoup_core.rules.timing.plan import (
     MAX_SEARCH_DAYS,
     DoesNotApply,
@@ -21,8 +22,11 @@ __all__ = [
     "Planned",
     "TimingContext",
     "earliest",
+    "first_within",
     "in_words",
     "is_business_day",
+    "last_within",
     "next_time",
     "payday_on",
+    "zone_of",
 ]

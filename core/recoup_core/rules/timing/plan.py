@@ -7,22 +7,20 @@ gives an earlier time.
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from recoup_core.reference import main_zone, paydays
+from recoup_core.reference import paydays
 from recoup_core.rules.actions import Day, RetrySpec
 from recoup_core.rules.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.timing.calendar import is_business_day, payday_on
+from recoup_core.rules.timing.hours import customers_zone
 from recoup_core.rules.timing.windows import Span, day_spans, local_day, merged, window_spans
 
 MAX_SEARCH_DAYS: Final = 400
 """How many days ahead a fitting moment is looked for: a year and a month, so that every yearly holiday has passed."""
-
-MAX_ZONES: Final = 512
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
@@ -175,20 +173,12 @@ def _day_allowed(day: date, spec: RetrySpec, ctx: TimingContext, zone: ZoneInfo)
 
 def _zones(spec: RetrySpec, ctx: TimingContext) -> tuple[ZoneInfo, ZoneInfo]:
     """Return the customer's zone and the rule's; what isn't known falls back on the other, at last on UTC."""
-    own = _zone(ctx.customer_zone) or (_zone(main_zone(ctx.country)) if ctx.country else None)
+    own = customers_zone(ctx.customer_zone, ctx.country)
     if spec.zone == CUSTOMER_ZONE:
         customer = own or ZoneInfo("UTC")
         return customer, customer
     ruled = ZoneInfo(spec.zone)
     return own or ruled, ruled
-
-
-@lru_cache(maxsize=MAX_ZONES)
-def _zone(name: str | None) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def _share(seed: str, room: timedelta) -> timedelta:
