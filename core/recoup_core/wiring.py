@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import structlog
 
 from recoup_core.flows.context import Context, Measures
+from recoup_core.flows.deploy import apply_files
+from recoup_core.flows.experiments import watch
 from recoup_core.flows.jobs import run_jobs
 from recoup_core.flows.recorder import Recorder
+from recoup_core.flows.registry import PolicyRegistry
+from recoup_core.flows.shadow import follow_shadows
 from recoup_core.flows.sweep import FIRST, sweep
 from recoup_core.ports import Clock, Gateway, SystemClock
 from recoup_core.rules.book import PolicyBook
@@ -17,9 +21,11 @@ from recoup_core.settings import Settings
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database, DatabaseUnavailable
 from recoup_core.storage.jobs import JobQueue
-from recoup_core.storage.lookups import PolicyText, keep_policy_texts
 from recoup_core.storage.merchants import ensure_merchants
 from recoup_core.storage.tables import bind_tables
+
+WATCH_EVERY: Final = timedelta(hours=1)
+"""How often the stop rule of experiments is asked: their cases take days to mature."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,33 +46,27 @@ class Service:
         self.database = database
         self.clock = clock or SystemClock()
         merchants = {entry.name: entry.merchant for entry in settings.gateways}
-        self.context = Context(database, book, gateways, merchants, self.clock, measures)
+        self.folder = book
+        """The policies of the folder; what is in force stands in the database (`context.policies`)."""
+        registry = PolicyRegistry(database, book.texts)
+        self.context = Context(database, registry, gateways, merchants, self.clock, measures)
         self.jobs = JobQueue(database)
         self._recorder: Recorder | None = None
         self._swept_to = FIRST
+        self._watched_at: datetime | None = None
 
     async def open(self) -> Self:
-        """Connect, make sure that the merchants of the gateways exist and that today's policies are kept for good."""
+        """Connect, make sure that the merchants of the gateways exist, and put changed files of policies in force.
+
+        Raises `PolicyInvalid` where a changed file would be ambiguous beside what was put in force by other ways.
+        """
         await self.database.open()
         bind_tables(self.database.engine)
         now = self.clock.now()
         self._recorder = Recorder(self.context)
         names = {"default", *self.context.gateway_merchants.values()}
         await ensure_merchants(self.database, names, self.settings.merchant.acquirer_country, now)
-        await keep_policy_texts(
-            self.database,
-            [
-                PolicyText(
-                    digest=compiled.digest,
-                    kind=compiled.policy.kind,
-                    name=compiled.policy.name,
-                    source=compiled.policy.source,
-                    body=compiled.policy.text,
-                    first_used_at=now,
-                )
-                for compiled in self.context.book.policies
-            ],
-        )
+        await apply_files(self.context, self.folder)
         return self
 
     async def close(self) -> None:
@@ -87,8 +87,12 @@ class Service:
         await run_jobs(self.context, self._recorder, held)
 
     async def sweep(self, now: datetime) -> None:
-        """One round of what keeps anything from being stuck."""
+        """One round of what keeps anything from being stuck; shadows catch up, experiments are looked at."""
         self._swept_to = await sweep(self.context, self.jobs, now, self._swept_to)
+        await follow_shadows(self.context, now)
+        if self._watched_at is None or now - self._watched_at >= WATCH_EVERY:
+            self._watched_at = now
+            await watch(self.context)
 
 
 def shipped_policies() -> Path:

@@ -46,6 +46,17 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
         return next((s for s in self.steps if s.kind is StepKind.RETRY and s.state is StepState.PLANNED), None)
 
     @property
+    def planned_dunning(self) -> tuple[TimelineStep, ...]:
+        """The dunning steps still to come."""
+        return tuple(s for s in self.steps if s.kind is not StepKind.RETRY and s.state is StepState.PLANNED)
+
+    @property
+    def last_declined_retry(self) -> Attempt | None:
+        """The declined attempt of our own that was made last."""
+        declined = (a for a in self.attempts if a.state is AttemptState.DECLINED and a.step_id is not None)
+        return max(declined, key=lambda a: a.number, default=None)
+
+    @property
     def last_declined(self) -> Attempt | None:
         """The declined attempt of any origin that was made last; it may have been told before an older one."""
         declined = (a for a in self.attempts if a.state is AttemptState.DECLINED)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from recoup_core.domain.experiment import Arm
 from recoup_core.domain.machine import Machine
 
 
@@ -90,6 +91,7 @@ class StepEvent(StrEnum):
 
 STEP_TRANSITIONS: Final[Mapping[tuple[StepState, StepEvent], StepState]] = {
     (StepState.PLANNED, StepEvent.START): StepState.RUNNING,
+    (StepState.PLANNED, StepEvent.FINISH): StepState.DONE,  # what is done by writing it down: all but retries
     (StepState.PLANNED, StepEvent.SKIP): StepState.SKIPPED,
     (StepState.PLANNED, StepEvent.MOVE): StepState.PLANNED,
     (StepState.RUNNING, StepEvent.FINISH): StepState.DONE,
@@ -109,11 +111,26 @@ class RecoveryCase(msgspec.Struct, frozen=True, kw_only=True):
     policy_name: str
     policy_digest: str
     """Digest of the exact policy text every decision of this case is made with."""
+    dunning_name: str | None = None
+    dunning_digest: str | None = None
+    """Digest of the policy text its dunning steps are planned with; None where no dunning policy applied."""
+    migrations: int = 0
+    """How often it was moved to another version, by an explicit act."""
+    experiment_id: UUID | None = None
+    arm: Arm | None = None
+    """Which side of the experiment it belongs to; stays for good."""
+    experiment_ramp: int | None = None
+    """Number of the period, with one share for the treatment, in which it opened."""
     stop_reason: str | None = None
     opened_at: datetime
     paused_at: datetime | None = None
     """Since when it has been paused; None while it is not."""
     closed_at: datetime | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Every policy text that decisions of this case are made with."""
+        return (self.policy_digest,) if self.dunning_digest is None else (self.policy_digest, self.dunning_digest)
 
 
 class TimelineStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +150,12 @@ class TimelineStep(msgspec.Struct, frozen=True, kw_only=True):
     """The decision that planned it; None where an operator or the customer did."""
     planned_by: str
     """`policy`, or the principal who asked for it."""
+    key: str | None = None
+    """Names a dunning step within its case; a step that was done is never planned again. None for retries."""
+    detail: Mapping[str, Any] = {}
+    """Of a dunning step: template and channels, plan, or the task's text; `refused` where it was tried in vain."""
+    retry_step_id: UUID | None = None
+    """The retry that a dunning step precedes or follows."""
     skipped_because: str | None = None
     created_at: datetime
     finished_at: datetime | None = None

@@ -23,11 +23,12 @@ from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import COLLECT, POLICY, Draft
 from recoup_core.flows.guard import Unknown, charge_guarded
 from recoup_core.flows.outcomes import Outcome, cancel_unsent, lose
-from recoup_core.flows.planning import plan_next
+from recoup_core.flows.planning import accompany, plan_next
 from recoup_core.flows.recorder import Answer, Recorder
 from recoup_core.flows.situation import history_by_account, situation_of
 from recoup_core.ports import ChargeRequest, NotSent
 from recoup_core.rules.decide import check_account, when_late
+from recoup_core.rules.texts import UnreadablePolicy
 from recoup_core.storage.cases import payments_of_steps
 from recoup_core.storage.changes import JobRef
 
@@ -177,6 +178,10 @@ def _moved_because_late(draft: Draft, step: TimelineStep, locked: Locked) -> boo
     if step.planned_by != POLICY or draft.now - step.due_at < LATE:
         return False
     policy = locked.policy(draft)
+    if isinstance(policy, UnreadablePolicy):
+        draft.skip_step(step, "it missed its time, and its rule's hours can't be read any more")
+        plan_next(draft, policy)
+        return True
     allowed_at = when_late(policy, step.rule, situation_of(draft.file, draft.now))
     if allowed_at is None:
         draft.skip_step(step, "it missed its time, and its rule's time is over")
@@ -193,6 +198,7 @@ def _move_planned(draft: Draft, step: TimelineStep, to: datetime, because: str) 
     moved = draft.move_step(step, StepEvent.MOVE, due_at=to)
     draft.put_job(COLLECT, moved.id, to)
     draft.tell(EventKind.STEP_MOVED, step=str(step.id), due_at=to.isoformat(), because=because)
+    accompany(draft)
 
 
 def _within_limits(draft: Draft, step: TimelineStep, credential: Credential, locked: Locked) -> bool:

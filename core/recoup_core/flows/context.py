@@ -1,9 +1,9 @@
 """What every flow is given: the database, the policies, the gateways and the clock."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -12,13 +12,15 @@ from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.happened import Event
 from recoup_core.flows.draft import Draft
+from recoup_core.flows.registry import PolicyRegistry
 from recoup_core.ports import Clock, Gateway
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy
+from recoup_core.rules.texts import Pinned
 from recoup_core.storage.cases import load_cases, lock_accounts, lock_payments
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.engine import Database
-from recoup_core.storage.lookups import policy_texts
+
+PIN_ROUNDS: Final = 5
+"""Times that case files may turn out to be pinned to policies not at hand; one is usual, and only after a start."""
 
 
 class Measures(Protocol):
@@ -46,7 +48,7 @@ class Context:
     """The parts flows work with; made once per process by `wiring`."""
 
     database: Database
-    book: PolicyBook
+    policies: PolicyRegistry
     gateways: Mapping[str, Gateway]
     gateway_merchants: Mapping[str, str]
     """Which merchant's account a gateway instance is."""
@@ -57,12 +59,21 @@ class Context:
 class Locked:
     """Case files read under their locks in one transaction, and what is to be written before it commits."""
 
-    def __init__(self, context: Context, connection: asyncpg.Connection, files: Mapping[UUID, CaseFile]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        connection: asyncpg.Connection,
+        files: Mapping[UUID, CaseFile],
+        pinned: Mapping[str, Pinned],
+    ) -> None:
         self.connection = connection
         self.changes = Changes()
         self.now = context.clock.now()
-        self._drafts = {key: Draft(file, self.changes, self.now, "", None) for key, file in files.items()}
-        self._book = context.book
+        self._drafts = {
+            key: Draft(file, self.changes, self.now, "", None, pinned.get(file.case.dunning_digest or ""))
+            for key, file in files.items()
+        }
+        self._pinned = pinned
 
     def draft(self, payment_id: UUID, actor: str, correlation_id: str | None) -> Draft | None:
         """Return the draft of a payment's file, as left by who had it before; None where there is no case."""
@@ -73,11 +84,9 @@ class Locked:
             draft.file = draft.file.aware_of(self.changes.rows(Attempt))
         return draft
 
-    def policy(self, draft: Draft) -> CompiledPolicy:
-        """Return the policy that the case opened with."""
-        pinned = self._book.by_digest(draft.file.case.policy_digest)
-        assert pinned is not None  # read in before the files were handed out
-        return pinned
+    def policy(self, draft: Draft) -> Pinned:
+        """Return the policy that the case is pinned to, or why that can't be read any more."""
+        return self._pinned[draft.file.case.policy_digest]
 
 
 def locked_cases(
@@ -89,27 +98,35 @@ def locked_cases(
 
 @asynccontextmanager
 async def _locked_cases(context: Context, payment_ids: Collection[UUID], accounts: bool) -> AsyncIterator[Locked]:
-    async with context.database.transaction() as connection:
-        await lock_payments(connection, payment_ids)
-        if accounts:
-            await lock_accounts(connection, payment_ids)
-        files = await load_cases(connection, payment_ids, context.clock.now())
-        await pin_policies(context, connection, [file.case.policy_digest for file in files.values()])
-        locked = Locked(context, connection, files)
-        yield locked
-        await locked.changes.write(connection)
+    pinned: dict[str, Pinned] = {}
+    for _ in range(PIN_ROUNDS):
+        async with context.database.transaction() as connection:
+            await lock_payments(connection, payment_ids)
+            if accounts:
+                await lock_accounts(connection, payment_ids)
+            files = await load_cases(connection, payment_ids, context.clock.now())
+            missing = _pin(context, {digest for file in files.values() for digest in file.case.digests}, pinned)
+            if not missing:
+                locked = Locked(context, connection, files, pinned)
+                yield locked
+                await locked.changes.write(connection)
+                break
+        pinned |= await context.policies.pinned(missing)  # compiling takes its time: without locks
+    else:
+        raise RuntimeError(f"the cases of {len(payment_ids)} payments are moved to other policies without end")
     count_events(context, locked.changes)
+
+
+def _pin(context: Context, digests: set[str], pinned: dict[str, Pinned]) -> list[str]:
+    """Add to `pinned` what is at hand of the policies that cases keep; return the digests of the others."""
+    for digest in digests - pinned.keys():
+        known = context.policies.at_hand(digest)
+        if known is not None:
+            pinned[digest] = known
+    return [digest for digest in digests if digest not in pinned]
 
 
 def count_events(context: Context, changes: Changes) -> None:
     """Tell the measures what was committed."""
     for event in changes.rows(Event):
         context.measures.happened(event.kind)
-
-
-async def pin_policies(context: Context, connection: asyncpg.Connection, digests: Sequence[str]) -> None:
-    """Make sure that the policies of these digests are compiled: a case keeps one that is no longer on disk."""
-    missing = {digest for digest in digests if context.book.by_digest(digest) is None}
-    if missing:
-        for text in await policy_texts(connection, missing):
-            context.book.add(text.body, text.source)

@@ -11,11 +11,16 @@ from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, task_opened
 from recoup_core.domain.payment import PAYMENT, Credential, PaymentEvent
-from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepState, TimelineStep
+from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepKind, StepState, TimelineStep
+from recoup_core.rules.compile import CompiledPolicy
+from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.texts import Pinned
 from recoup_core.storage.changes import Changes, NewJob
 
 COLLECT: Final = "collect"
 """Job kind: send what a due retry step says. Subject: the step."""
+DUE_STEP: Final = "step"
+"""Job kind: do what a due dunning step says. Subject: the step."""
 SETTLE: Final = "settle"
 """Job kind: find out what became of an attempt. Subject: the attempt."""
 INBOUND: Final = "inbound"
@@ -25,11 +30,26 @@ SYSTEM: Final = "system"
 POLICY: Final = "policy"
 
 
+def job_of(step: TimelineStep) -> str:
+    """Return the kind of job that wakes a step."""
+    return COLLECT if step.kind is StepKind.RETRY else DUE_STEP
+
+
 class Draft:
     """One payment's file, the changes made to it so far, who makes them and when."""
 
-    def __init__(self, file: CaseFile, changes: Changes, now: datetime, actor: str, correlation_id: str | None) -> None:
+    def __init__(
+        self,
+        file: CaseFile,
+        changes: Changes,
+        now: datetime,
+        actor: str,
+        correlation_id: str | None,
+        dunning: Pinned | None = None,
+    ) -> None:
         self.file = file
+        self.dunning = dunning
+        """What the case's dunning steps are planned with; None where it has no dunning policy."""
         self.changes = changes
         self.now = now
         self.actor = actor
@@ -90,22 +110,22 @@ class Draft:
         """Write down a new step and the job that wakes it."""
         self.changes.add(step)
         self.file = self.file.with_step(step)
-        self.put_job(COLLECT, step.id, step.due_at)
+        self.put_job_of(step)
 
     def move_step(self, step: TimelineStep, event: StepEvent, **fields: Any) -> TimelineStep:
         """Apply an event to a step; a finished one drops its job."""
         state = STEP.after(step.state, event)
         if state in (StepState.DONE, StepState.SKIPPED):
             fields["finished_at"] = self.now
-            self.changes.drop_job(COLLECT, step.id)
+            self.changes.drop_job(job_of(step), step.id)
         moved = msgspec.structs.replace(step, state=state, **fields)
         self.changes.update(moved)
         self.file = self.file.with_step(moved)
         return moved
 
-    def skip_step(self, step: TimelineStep, because: str) -> None:
+    def skip_step(self, step: TimelineStep, because: str, **fields: Any) -> None:
         """Leave a step out for good, and say why."""
-        self.move_step(step, StepEvent.SKIP, skipped_because=because)
+        self.move_step(step, StepEvent.SKIP, skipped_because=because, **fields)
         self.tell(EventKind.STEP_SKIPPED, step=str(step.id), because=because)
 
     # -- payment, case, credentials
@@ -115,6 +135,16 @@ class Draft:
         state = CASE.after(self.file.case.state, event)
         closed = state not in (CaseState.OPEN, CaseState.PAUSED)
         case = msgspec.structs.replace(self.file.case, state=state, closed_at=self.now if closed else None, **fields)
+        self.changes.update(case)
+        self.file = self.file.with_case(case)
+
+    def repin(self, kind: PolicyKind, policy: CompiledPolicy) -> None:
+        """Move the case to another version; counted, so that no other way can do it."""
+        pins = {"policy_name": policy.policy.name, "policy_digest": policy.digest}
+        if kind is PolicyKind.DUNNING:
+            pins = {"dunning_name": policy.policy.name, "dunning_digest": policy.digest}
+            self.dunning = policy
+        case = msgspec.structs.replace(self.file.case, migrations=self.file.case.migrations + 1, **pins)
         self.changes.update(case)
         self.file = self.file.with_case(case)
 
@@ -139,6 +169,10 @@ class Draft:
         return changed
 
     # -- jobs
+
+    def put_job_of(self, step: TimelineStep, at: datetime | None = None) -> None:
+        """Have a step woken at its time, or at another one."""
+        self.put_job(job_of(step), step.id, at or step.due_at)
 
     def put_job(self, kind: str, subject_id: UUID, due_at: datetime) -> None:
         """Have something done not before `due_at`; a job of the same kind and subject moves."""

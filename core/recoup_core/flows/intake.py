@@ -19,8 +19,9 @@ from recoup_core.domain.redact import redact
 from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import INBOUND, Draft
 from recoup_core.flows.outcomes import paid_elsewhere, record_outcome
-from recoup_core.flows.planning import TASK_AGE, plan_next, skip_planned
+from recoup_core.flows.planning import TASK_AGE, plan_next, skip_retry
 from recoup_core.flows.recover import PaymentExists, open_case
+from recoup_core.flows.registry import PoliciesUnusable
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential, reported_attempt
 from recoup_core.ports import Declined, GatewayEvent, ReportedFailure, Succeeded
 from recoup_core.storage.changes import Changes, JobRef, NewJob
@@ -126,6 +127,8 @@ async def _open_from(context: Context, ref: JobRef, stored: InboundEvent, event:
         await open_case(context, report, f"gateway:{stored.gateway}", ref.correlation_id)
     except PaymentExists as known:  # the merchant reported it at the same moment
         await _apply_to_case(context, ref, stored, event, known.payment_id)
+    except PoliciesUnusable:  # ours, not the event's: the job comes back until it is mended
+        raise
     except DomainError as refusal:
         log.warning("inbound_event_refused", inbound_id=str(stored.id), code=refusal.code)
         await _refuse(context, ref, stored, merchant, str(refusal))
@@ -180,7 +183,7 @@ def _record_foreign(draft: Draft, event: GatewayEvent) -> bool:
     attempt = _foreign(draft, event, event.outcome.decline)
     draft.add_attempt(attempt)
     draft.tell(EventKind.ATTEMPT_REPORTED, attempt.id, via=event.kind, category=str(event.outcome.decline.category))
-    skip_planned(draft, "an attempt made elsewhere changed the situation")
+    skip_retry(draft, "an attempt made elsewhere changed the situation")
     return True
 
 

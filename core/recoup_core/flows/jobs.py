@@ -6,10 +6,11 @@ import structlog
 
 from recoup_core.flows.collect import run_collect
 from recoup_core.flows.context import Context
-from recoup_core.flows.draft import COLLECT, INBOUND, SETTLE
+from recoup_core.flows.draft import COLLECT, DUE_STEP, INBOUND, SETTLE
 from recoup_core.flows.intake import run_inbound
 from recoup_core.flows.recorder import Recorder
 from recoup_core.flows.settle import run_settle
+from recoup_core.flows.steps import run_steps
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import DatabaseUnavailable
 
@@ -44,6 +45,8 @@ async def run_jobs(context: Context, recorder: Recorder, refs: Sequence[JobRef])
 async def _run(context: Context, recorder: Recorder, kind: str, refs: Sequence[JobRef]) -> None:
     if kind == COLLECT:
         await run_collect(context, recorder, refs)
+    elif kind == DUE_STEP:
+        await run_steps(context, refs)
     elif kind == SETTLE:
         await run_settle(context, recorder, refs)
     elif kind == INBOUND:

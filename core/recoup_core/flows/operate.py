@@ -22,8 +22,8 @@ from recoup_core.domain.recovery import CaseEvent, CaseState
 from recoup_core.flows.collect import BY_HAND, CUSTOMER
 from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import Draft
-from recoup_core.flows.outcomes import ASKING_WHAT_NEXT, cancel_unsent, give_up, record_outcome
-from recoup_core.flows.planning import plan_by_hand, plan_next, skip_planned
+from recoup_core.flows.outcomes import ASKING_WHAT_NEXT, WHILE_OWED, cancel_unsent, give_up, record_outcome
+from recoup_core.flows.planning import accompany, plan_by_hand, plan_next, skip_planned, skip_retry
 from recoup_core.flows.reports import ReportedCredential, UnknownGateway, credential_of
 from recoup_core.flows.situation import situation_of
 from recoup_core.ports import Declined, Succeeded
@@ -104,7 +104,7 @@ async def cancel(context: Context, case_id: UUID, by: By, reason: str) -> CaseFi
         draft.tell(EventKind.CASE_CANCELED, reason=reason)
         skip_planned(draft, "the case is canceled")
         cancel_unsent(draft, "the case is canceled")
-        draft.close_tasks(ASKING_WHAT_NEXT, "the case is canceled")
+        draft.close_tasks(WHILE_OWED, "the case is canceled")
         if draft.file.payment.state is PaymentState.OWED:
             draft.move_payment(PaymentEvent.CLOSE)
             draft.tell(EventKind.PAYMENT_CLOSED, reason=reason)
@@ -141,12 +141,13 @@ async def update_credential(context: Context, case_id: UUID, by: By, given: Repo
         if draft.file.case.state is CaseState.EXHAUSTED:
             _reopen(draft, "a new credential")
         if draft.file.case.state is not CaseState.OPEN or draft.file.live_attempt is not None:
-            return  # paused, or an answer is awaited: the next decision sees the new credential
+            accompany(draft)  # reopened, perhaps; paused, or an answer is awaited: the next decision sees it
+            return
         if credential.role is CredentialRole.PRIMARY:
             try:
                 _plan_now(draft, credential, BY_HAND, CUSTOMER)
             except NotAllowedNow:
-                skip_planned(draft, "a new credential")  # what was planned is for the old one
+                skip_retry(draft, "a new credential")  # what was planned is for the old one
                 plan_next(draft, locked.policy(draft))
         else:
             plan_next(draft, locked.policy(draft))

@@ -15,7 +15,7 @@ from recoup_core.flows.draft import COLLECT, SETTLE, Draft
 from recoup_core.flows.guard import Unknown
 from recoup_core.flows.planning import open_task, plan_next, skip_planned
 from recoup_core.ports import Declined, NotSent, Pending, Succeeded
-from recoup_core.rules.compile import CompiledPolicy
+from recoup_core.rules.texts import Pinned
 
 MAX_SENDS: Final = 8
 """How often one attempt may leave us with its key before a person is asked, or it is given up as never sent."""
@@ -35,13 +35,18 @@ SETTLE_AFTER_PENDING: Final = timedelta(hours=1)
 ASKING_OUTCOME: Final = frozenset({TaskKind.UNKNOWN_OUTCOME, TaskKind.PENDING_TOO_LONG})
 """Tasks that are done with as soon as the attempt's outcome is known, however it became known."""
 
-ASKING_WHAT_NEXT: Final = frozenset({TaskKind.MANUAL_REVIEW, TaskKind.STUCK_JOB, TaskKind.PAUSED_TOO_LONG})
+ASKING_WHAT_NEXT: Final = frozenset(
+    {TaskKind.MANUAL_REVIEW, TaskKind.STUCK_JOB, TaskKind.PAUSED_TOO_LONG, TaskKind.POLICY_UNREADABLE}
+)
 """Tasks that are done with when the case goes on or is over."""
+
+WHILE_OWED: Final = ASKING_WHAT_NEXT | {TaskKind.DUNNING}
+"""Tasks that are done with when the debt is paid, or is no longer asked for."""
 
 Outcome = Succeeded | Declined | Pending | NotSent | Unknown
 
 
-def record_outcome(draft: Draft, attempt_id: UUID, outcome: Outcome, policy: CompiledPolicy) -> bool:
+def record_outcome(draft: Draft, attempt_id: UUID, outcome: Outcome, policy: Pinned) -> bool:
     """Apply an answer to an attempt and everything that follows from it; return whether it changed anything.
 
     Answers may repeat, come late and contradict each other: the state table decides. A success is the truth whenever
@@ -73,7 +78,7 @@ def lose(draft: Draft, attempt: Attempt, reason: str) -> Attempt:
     return lost
 
 
-def give_up(draft: Draft, attempt: Attempt, reason: str, policy: CompiledPolicy) -> None:
+def give_up(draft: Draft, attempt: Attempt, reason: str, policy: Pinned) -> None:
     """It is certain that the attempt never arrived, and it is not sent again; the case goes on without it."""
     draft.move_attempt(attempt, AttemptEvent.GIVE_UP, finished_at=draft.now)
     draft.tell(EventKind.ATTEMPT_NOT_SENT, attempt.id, reason=reason, given_up=True)
@@ -188,7 +193,7 @@ def end_paid(draft: Draft, via: str) -> None:
         draft.tell(EventKind.CASE_RECOVERED, via=via)
     skip_planned(draft, "the payment is paid")
     cancel_unsent(draft, "the payment is paid")
-    draft.close_tasks(ASKING_WHAT_NEXT, "the payment is paid")
+    draft.close_tasks(WHILE_OWED, "the payment is paid")
 
 
 def cancel_unsent(draft: Draft, because: str) -> None:
@@ -203,7 +208,7 @@ def cancel_unsent(draft: Draft, because: str) -> None:
         draft.skip_step(step, because)
 
 
-def _decline(draft: Draft, attempt: Attempt, outcome: Declined, policy: CompiledPolicy) -> None:
+def _decline(draft: Draft, attempt: Attempt, outcome: Declined, policy: Pinned) -> None:
     decline = outcome.decline
     draft.move_attempt(
         attempt,
@@ -231,7 +236,7 @@ def _pend(draft: Draft, attempt: Attempt, outcome: Pending) -> None:
     draft.tell(EventKind.ATTEMPT_PENDING, attempt.id, gateway_ref=outcome.gateway_ref)
 
 
-def _not_send(draft: Draft, attempt: Attempt, outcome: NotSent, policy: CompiledPolicy) -> None:
+def _not_send(draft: Draft, attempt: Attempt, outcome: NotSent, policy: Pinned) -> None:
     """Certain that nothing left: same attempt, same key, a little later; given up when patience runs out."""
     if attempt.sends >= MAX_SENDS:
         give_up(draft, attempt, f"{outcome.reason}; sent {attempt.sends} times in vain", policy)

@@ -10,10 +10,11 @@ from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseEvent, CaseState, StepKind, StepState, TimelineStep
 from recoup_core.flows.draft import POLICY, Draft
+from recoup_core.flows.dunning import plan_dunning
 from recoup_core.flows.situation import facts_of, situation_of
-from recoup_core.rules.compile import CompiledPolicy
 from recoup_core.rules.decide import Decision, Retry, Situation, Stop, decide_retry
 from recoup_core.rules.facts import RetryFacts
+from recoup_core.rules.texts import Pinned, UnreadablePolicy
 from recoup_core.storage.changes import StoredDecision
 
 TASK_AGE: Final = timedelta(days=3)
@@ -22,15 +23,33 @@ TASK_AGE: Final = timedelta(days=3)
 MANUAL_REVIEW: Final = "manual_review"
 
 
-def plan_next(draft: Draft, policy: CompiledPolicy, facts: RetryFacts | None = None) -> None:
-    """Plan the next retry of an open case, or end it; a case that waits, is paused or over is left alone.
+def plan_next(draft: Draft, policy: Pinned, facts: RetryFacts | None = None) -> None:
+    """Plan what comes next in an open case, or end it, and what accompanies it; a case that is over is left alone.
+
+    Where the policy can't be read any more nothing is decided: a person is asked, once, and the case stays as it is.
 
     Called on every transition that may need it, whoever caused it, so that no answer can leave a case without a plan.
     `facts` are the file's own, where the caller has them at hand.
     """
+    _decide_next(draft, policy, facts)
+    accompany(draft, facts)
+
+
+def accompany(draft: Draft, facts: RetryFacts | None = None) -> None:
+    """Bring the dunning steps in line with how the case stands now, where it has a dunning policy."""
+    if isinstance(draft.dunning, UnreadablePolicy):
+        _ask_about_policy(draft, draft.dunning)
+    elif draft.dunning is not None:
+        plan_dunning(draft, draft.dunning, facts)
+
+
+def _decide_next(draft: Draft, policy: Pinned, facts: RetryFacts | None) -> None:
     file = draft.file
     waits = file.live_attempt is not None or file.planned_retry is not None
     if file.case.state is not CaseState.OPEN or file.payment.state is not PaymentState.OWED or waits:
+        return
+    if isinstance(policy, UnreadablePolicy):
+        _ask_about_policy(draft, policy)
         return
     facts = facts or facts_of(file, draft.now)
     situation = situation_of(file, draft.now)
@@ -47,6 +66,12 @@ def skip_planned(draft: Draft, because: str) -> None:
     for step in draft.file.steps:
         if step.state is StepState.PLANNED:
             draft.skip_step(step, because)
+
+
+def skip_retry(draft: Draft, because: str) -> None:
+    """Leave out the planned retry, if there is one; dunning steps follow with the next decision."""
+    if (planned := draft.file.planned_retry) is not None:
+        draft.skip_step(planned, because)
 
 
 def open_task(draft: Draft, kind: TaskKind, reason: str, attempt_id: object = None, age: timedelta = TASK_AGE) -> None:
@@ -68,12 +93,20 @@ def open_task(draft: Draft, kind: TaskKind, reason: str, attempt_id: object = No
     )
 
 
+def _ask_about_policy(draft: Draft, policy: UnreadablePolicy) -> None:
+    waiting = (*draft.file.open_tasks, *draft.changes.rows(HumanTask))
+    if any((task.kind, task.case_id) == (TaskKind.POLICY_UNREADABLE, draft.file.case.id) for task in waiting):
+        return
+    reason = f"the policy {policy.name} ({policy.digest[:12]}) that the case keeps can't be read: {policy.because}"
+    open_task(draft, TaskKind.POLICY_UNREADABLE, reason)
+
+
 def plan_by_hand(draft: Draft, retry: Retry, rule: str, planned_by: str) -> TimelineStep:
     """Plan a retry that a person or the customer asked for, in place of whatever was planned."""
-    planned = draft.file.planned_retry
-    if planned is not None:
-        draft.skip_step(planned, f"replaced: {rule}")
-    return _add_retry(draft, retry, rule, planned_by, None)
+    skip_retry(draft, f"replaced: {rule}")
+    step = _add_retry(draft, retry, rule, planned_by, None)
+    accompany(draft)
+    return step
 
 
 def _store(draft: Draft, decision: Decision, facts: RetryFacts, situation: Situation) -> StoredDecision:
@@ -121,7 +154,6 @@ def _add_retry(draft: Draft, retry: Retry, rule: str, planned_by: str, stored: S
 def _stop(draft: Draft, stop: Stop, rule: str) -> None:
     draft.move_case(CaseEvent.EXHAUST, stop_reason=stop.reason)
     draft.tell(EventKind.CASE_EXHAUSTED, reason=stop.reason, rule=rule)
-    skip_planned(draft, "the case is exhausted")
     if stop.reason == MANUAL_REVIEW:
         open_task(draft, TaskKind.MANUAL_REVIEW, f"rule {rule!r} asks for a person")
 

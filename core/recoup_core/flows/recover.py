@@ -1,8 +1,7 @@
 """A failed payment comes in: stored, its case opened under today's policy, its first step planned, all at once."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -16,18 +15,18 @@ from recoup_core.domain.payment import Credential, Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
 from recoup_core.flows.context import Context, count_events
 from recoup_core.flows.draft import Draft
+from recoup_core.flows.dunning import dunning_policy
 from recoup_core.flows.outcomes import paid_elsewhere
 from recoup_core.flows.planning import plan_next
 from recoup_core.flows.reports import FailureReport, attempts_of, check_report, credential_of, payment_of
 from recoup_core.flows.situation import facts_of
-from recoup_core.ports import GatewayEvent, Succeeded
+from recoup_core.ports import Succeeded
+from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.trials import Assigned
 from recoup_core.storage.calls import Call, recall, remember
-from recoup_core.storage.cases import account_history
+from recoup_core.storage.cases import AccountHistory, account_history
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.lookups import payment_by_reference
-
-RETRY: Final = "retry"
-"""The kind of the policies that decide about cases."""
 
 OPEN_TRIES: Final = 3
 """Two first reports about one customer may race for the same new credential; the loser reads it and goes again."""
@@ -59,14 +58,18 @@ async def open_case(
 ) -> Opened:
     """Store a failed payment, open its case and plan what happens next; all of it or nothing.
 
-    Raises `PaymentExists`, `UnknownGateway`, `InconsistentReport`, `CardNumberRefused`, `NoPolicyApplies`.
-    With `call`, the answer is remembered under its idempotency key in the same transaction.
+    Raises `PaymentExists`, `UnknownGateway`, `InconsistentReport`, `CardNumberRefused`, `NoPolicyApplies`,
+    `PoliciesUnusable`. With `call`, the answer is remembered under its idempotency key in the same transaction.
     """
     now = context.clock.now()
     check_report(report, context.gateway_merchants, now)
+
+    async def open_it(hold: bool) -> Opened:
+        return await _open(context, report, actor, correlation_id, call, now, hold)
+
     for attempt in range(1, OPEN_TRIES + 1):
         try:
-            return await _open(context, report, actor, correlation_id, call, now)
+            return await context.policies.in_force(report.merchant_id, open_it)
         except asyncpg.UniqueViolationError as clash:
             answer = await _answered_before(context, report, call)
             if answer is not None:
@@ -79,10 +82,16 @@ async def open_case(
 
 
 async def _open(
-    context: Context, report: FailureReport, actor: str, correlation_id: str | None, call: Call | None, now: datetime
+    context: Context,
+    report: FailureReport,
+    actor: str,
+    correlation_id: str | None,
+    call: Call | None,
+    now: datetime,
+    hold: bool,
 ) -> Opened:
     async with context.database.transaction() as connection:
-        draft = await _draft(context, connection, report, actor, correlation_id, now)
+        draft = await _draft(context, connection, report, actor, correlation_id, now, hold)
         opened = Opened(draft.file.payment, draft.file.case, draft.file.planned_retry)
         if call is not None:
             draft.changes.add(remember(call, report.merchant_id, msgspec.json.encode(opened), now))
@@ -116,13 +125,18 @@ async def _draft(
     actor: str,
     correlation_id: str | None,
     now: datetime,
+    hold: bool,
 ) -> Draft:
     """Build everything that is to be written: the case under the policy that applies today, and its first step."""
-    file, fresh, early = await _read(connection, report, now)
+    file, fresh, known = await _read(connection, report, now)
     facts = facts_of(file, now)
-    policy = context.book.choose(RETRY, facts)
-    case = msgspec.structs.replace(file.case, policy_name=policy.policy.name, policy_digest=policy.digest)
-    draft = Draft(file.with_case(case), Changes(), now, actor, correlation_id)
+    book = await context.policies.current(connection, report.merchant_id, known.policy_epoch, hold=hold)
+    retry = book.assign(PolicyKind.RETRY, facts, report.merchant_id, report.customer.ref)
+    case = _pinned(file.case, retry)
+    dunning = dunning_policy(book, file.with_case(case), facts)
+    if dunning is not None:
+        case = _pinned(case, dunning)
+    draft = Draft(file.with_case(case), Changes(), now, actor, correlation_id, dunning.policy if dunning else None)
     # in one order for everybody: two reports of the same new credentials never wait for each other in a circle
     fresh = sorted(fresh, key=lambda each: (each.gateway, each.token))
     draft.changes.add(*fresh, file.payment, case, *file.attempts)
@@ -133,19 +147,36 @@ async def _draft(
         currency=report.currency,
         attempts=len(file.attempts),
     )
-    draft.tell(EventKind.CASE_OPENED, policy=case.policy_name, digest=case.policy_digest)
-    for event in early:
+    more: dict[str, Any] = {} if case.arm is None else {"experiment": str(case.experiment_id), "arm": case.arm}
+    if dunning is not None:
+        more |= {"dunning_policy": case.dunning_name, "dunning_digest": case.dunning_digest}
+    draft.tell(EventKind.CASE_OPENED, policy=case.policy_name, digest=case.policy_digest, **more)
+    for event in known.early:
         if isinstance(event.outcome, Succeeded):
             paid_elsewhere(draft, event.occurred_at, event.outcome)
-    plan_next(draft, policy, facts)
+    plan_next(draft, retry.policy, facts)
     return draft
+
+
+def _pinned(case: RecoveryCase, assigned: Assigned) -> RecoveryCase:
+    """Return the case with the version it keeps, and its arm where it came into an experiment."""
+    policy = assigned.policy
+    if policy.policy.kind is PolicyKind.RETRY:
+        case = msgspec.structs.replace(case, policy_name=policy.policy.name, policy_digest=policy.digest)
+    else:
+        case = msgspec.structs.replace(case, dunning_name=policy.policy.name, dunning_digest=policy.digest)
+    if assigned.experiment_id is None:
+        return case
+    return msgspec.structs.replace(
+        case, experiment_id=assigned.experiment_id, arm=assigned.arm, experiment_ramp=assigned.experiment_ramp
+    )
 
 
 async def _read(
     connection: asyncpg.Connection, report: FailureReport, now: datetime
-) -> tuple[CaseFile, list[Credential], Sequence[GatewayEvent]]:
+) -> tuple[CaseFile, list[Credential], AccountHistory]:
     """Return the new case's file with what is known of the customer's accounts, which of its credentials are new, and
-    what the gateway told of these charges before we were told of the payment."""
+    what else was read: the number of the policies in force, and what the gateway told before we knew the payment."""
     charges = {report.gateway_ref, *(attempt.gateway_ref for attempt in report.attempts)}
     known = await account_history(
         connection,
@@ -178,4 +209,4 @@ async def _read(
         credentials=credentials,
         other_attempts=known.attempts,
     )
-    return file, fresh, known.early
+    return file, fresh, known

@@ -10,7 +10,7 @@ from recoup_core.domain.happened import HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.context import Context, count_events, locked_cases
-from recoup_core.flows.draft import COLLECT, INBOUND, SETTLE, SYSTEM
+from recoup_core.flows.draft import COLLECT, DUE_STEP, INBOUND, SETTLE, SYSTEM
 from recoup_core.flows.planning import TASK_AGE, open_task, plan_next
 from recoup_core.storage.audit import seal_events
 from recoup_core.storage.calls import forget_before
@@ -19,6 +19,7 @@ from recoup_core.storage.jobs import JobQueue
 from recoup_core.storage.sweeps import (
     inbound_without_job,
     jobless_attempts,
+    jobless_dunning,
     jobless_steps,
     paused_cases,
     planless_cases,
@@ -44,6 +45,13 @@ ORPHAN_AGE: Final = timedelta(minutes=10)
 CALL_AGE: Final = timedelta(days=30)
 """How long the answer to an idempotency key is kept."""
 
+_JOBLESS: Final = (
+    (SETTLE, jobless_attempts),
+    (COLLECT, jobless_steps),
+    (DUE_STEP, jobless_dunning),
+    (INBOUND, inbound_without_job),
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -66,7 +74,7 @@ async def sweep(context: Context, jobs: JobQueue, now: datetime, after: UUID = F
 async def _give_jobs_back(context: Context, now: datetime) -> None:
     """Attempts in flight, running or planned steps and received events without a job get one."""
     async with context.database.connection() as connection:
-        for kind, find in ((SETTLE, jobless_attempts), (COLLECT, jobless_steps), (INBOUND, inbound_without_job)):
+        for kind, find in _JOBLESS:
             found = await find(connection, kind, now - ORPHAN_AGE, now, SWEEP_ROWS)
             if found:
                 log.warning("jobs_given_back", kind=kind, count=found)

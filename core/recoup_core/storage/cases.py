@@ -73,6 +73,8 @@ class AccountHistory(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     """Every known attempt on the customer's accounts."""
     acquirer_country: str | None
+    policy_epoch: int
+    """The number of the policies in force, as of this very read."""
     early: tuple[GatewayEvent, ...]
     """Successes that the gateway told of before any payment was known by these charges: events come in any order."""
 
@@ -85,6 +87,7 @@ _ACCOUNTS: Final = f"""
     _ATTEMPTS.format(merchant="$1", keys="$4::text[] || ARRAY(SELECT k.account_key FROM known k)", but="")
 }),
         'acquirer_country', (SELECT acquirer_country FROM merchant WHERE id = $1),
+        'policy_epoch', (SELECT number FROM policy_epoch),
         'early', (SELECT coalesce(json_agg(e.body ORDER BY e.id), '[]') FROM inbound_event e
                   WHERE e.gateway = $5 AND e.body ->> 'gateway_ref' = ANY ($6::text[])
                     AND e.state IN ('received', 'ignored') AND e.body #>> '{{outcome,type}}' = 'succeeded')

@@ -18,6 +18,7 @@ from recoup_core.domain.happened import Event, HumanTask
 from recoup_core.domain.ledger import LedgerEntry
 from recoup_core.domain.payment import Credential, Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
+from recoup_core.rules.facts import PolicyKind
 
 
 class JobRef(msgspec.Struct, frozen=True):
@@ -46,6 +47,7 @@ class StoredDecision(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     merchant_id: str
     case_id: UUID
+    kind: PolicyKind = PolicyKind.RETRY
     policy_digest: str
     rule: str
     facts: msgspec.Raw

@@ -15,6 +15,7 @@ from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.happened import Event, HumanTask
 from recoup_core.domain.payment import Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
+from recoup_core.rules.facts import PolicyKind
 from recoup_core.storage.commit_order import CERTAIN_BELOW
 from recoup_core.storage.engine import Database
 
@@ -72,6 +73,7 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
     """A stored decision as it explains itself."""
 
     id: UUID
+    kind: PolicyKind
     policy_digest: str
     rule: str
     facts: msgspec.Raw

@@ -7,8 +7,6 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from recoup_core.storage.engine import Database
-
 
 class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
     """A policy's exact text, kept for good under its digest."""
@@ -34,14 +32,13 @@ class InboundEvent(msgspec.Struct, frozen=True, kw_only=True):
     received_at: datetime
 
 
-async def keep_policy_texts(database: Database, texts: Collection[PolicyText]) -> None:
+async def keep_policy_texts(connection: asyncpg.Connection, texts: Collection[PolicyText]) -> None:
     """Store policies' texts; the same text again changes nothing."""
-    async with database.connection() as connection:
-        await connection.execute(
-            "INSERT INTO policy_text SELECT * FROM jsonb_populate_recordset(null::policy_text, $1::jsonb)"
-            " ON CONFLICT (digest) DO NOTHING",
-            msgspec.json.encode(list(texts)).decode(),
-        )
+    await connection.execute(
+        "INSERT INTO policy_text SELECT * FROM jsonb_populate_recordset(null::policy_text, $1::jsonb)"
+        " ON CONFLICT (digest) DO NOTHING",
+        msgspec.json.encode(list(texts)).decode(),
+    )
 
 
 async def policy_texts(connection: asyncpg.Connection, digests: Collection[str]) -> list[PolicyText]:

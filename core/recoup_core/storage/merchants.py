@@ -31,7 +31,7 @@ class Role(StrEnum):
     AGENT = "agent"
     """Reports payments and works on cases."""
     POLICY_AUTHOR = "policy_author"
-    """Checks policies."""
+    """Checks policies and puts them in force."""
     OPERATOR = "operator"
     """Settles by hand what nobody else can."""
     ADMIN = "admin"

@@ -26,6 +26,14 @@ _JOBLESS_STEPS = """
     ORDER BY s.due_at LIMIT $4
     ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
 
+_JOBLESS_DUNNING = """
+    INSERT INTO job (kind, subject_id, due_at, visible_at)
+    SELECT $1, s.id, greatest(s.due_at, $3), greatest(s.due_at, $3) FROM timeline_step s
+    WHERE s.kind <> 'retry' AND s.state = 'planned' AND s.due_at < $2
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = s.id)
+    ORDER BY s.due_at LIMIT $4
+    ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
+
 _INBOUND_WITHOUT_JOB = """
     INSERT INTO job (kind, subject_id, due_at, visible_at)
     SELECT $1, i.id, $3, $3 FROM inbound_event i
@@ -45,12 +53,14 @@ _PLANLESS_CASES = """
                       WHERE s.case_id = c.id AND s.kind = 'retry' AND s.state IN ('planned', 'running'))
       AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = c.payment_id
                       AND a.state IN ('scheduled', 'submitted', 'pending', 'unknown'))
-      AND NOT EXISTS (SELECT FROM human_task t WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL)"""
+      AND NOT EXISTS (SELECT FROM human_task t
+                      WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL AND t.kind <> 'dunning')"""
 
 _PAUSED_CASES = """
     SELECT c.payment_id FROM recovery_case c
     WHERE c.state = 'paused' AND c.paused_at < $1
-      AND NOT EXISTS (SELECT FROM human_task t WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL)
+      AND NOT EXISTS (SELECT FROM human_task t
+                      WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL AND t.kind <> 'dunning')
     ORDER BY c.paused_at LIMIT $2"""
 
 
@@ -68,6 +78,13 @@ async def jobless_attempts(
 async def jobless_steps(connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int) -> int:
     """Give a job to overdue planned retries, and to those whose attempt is still unsent, that have none."""
     return await _insert(connection, _JOBLESS_STEPS, kind, before, now, limit)
+
+
+async def jobless_dunning(
+    connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int
+) -> int:
+    """Give a job to overdue planned dunning steps that have none; return how many."""
+    return await _insert(connection, _JOBLESS_DUNNING, kind, before, now, limit)
 
 
 async def inbound_without_job(

@@ -41,8 +41,8 @@ MACHINES: Mapping[str, tuple[Any, type[StrEnum], type[StrEnum], str]] = {
         STEP,
         StepState,
         StepEvent,
-        """planned start running; planned skip skipped; planned move planned; running finish done;
-        running skip skipped""",
+        """planned start running; planned finish done; planned skip skipped; planned move planned;
+        running finish done; running skip skipped""",
     ),
 }
 

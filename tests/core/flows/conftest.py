@@ -1,6 +1,7 @@
 """A whole service on a fresh database with the sandbox gateway, the shipped policies and a clock that stands still."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,13 +12,18 @@ import pytest
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network
+from recoup_core.domain.versions import PolicyVersion, VersionOrigin
 from recoup_core.flows.context import locked_cases
+from recoup_core.flows.desk import Change
 from recoup_core.flows.intake import receive_webhook
 from recoup_core.flows.operate import By
 from recoup_core.flows.recover import Opened, open_case
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
+from recoup_core.flows.versions import activate, submit
 from recoup_core.reference import classify
 from recoup_core.rules.book import PolicyBook
+from recoup_core.rules.compile import compile_policy
+from recoup_core.rules.schema import parse_policy
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database
@@ -142,19 +148,39 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shipped_book() -> PolicyBook:
-    """The shipped policies, compiled once."""
-    return PolicyBook.load(shipped_policies())
+    """The shipped policies about retries, compiled once; what accompanies retries has tests of its own."""
+    return PolicyBook.load(shipped_policies() / "retry")
 
 
 @pytest.fixture
 async def shop(database_url: str, clock: Any, shipped_book: PolicyBook) -> AsyncIterator[Shop]:
     """A merchant ready to report failures."""
+    async with opened_shop(database_url, clock, shipped_book) as shop:
+        yield shop
+
+
+@asynccontextmanager
+async def opened_shop(database_url: str, clock: Any, book: PolicyBook) -> AsyncIterator[Shop]:
+    """A merchant under these policies."""
     gateway = SandboxGateway("sandbox", SandboxOptions(clock=clock, webhook_secrets=("whsec_test",)))
     settings = Settings(gateways=(GatewayEntry(name="sandbox", plugin="sandbox"),))
-    service = Service(settings, Database(database_url), {"sandbox": gateway}, shipped_book, Metrics(), clock)
+    service = Service(settings, Database(database_url), {"sandbox": gateway}, book, Metrics(), clock)
     await service.open()
     yield Shop(service, gateway, clock)
     await service.close()
+
+
+@pytest.fixture
+async def shop_under(database_url: str, clock: Any) -> AsyncIterator[Callable[..., Awaitable[Shop]]]:
+    """Opens shops under policies of the test's own: `await shop_under(text, ...)`."""
+    async with AsyncExitStack() as opened:
+
+        async def under(*texts: str) -> Shop:
+            policies = [parse_policy(text, source=f"{number}.yaml") for number, text in enumerate(texts)]
+            book = PolicyBook(compile_policy(policy) for policy in policies)
+            return await opened.enter_async_context(opened_shop(database_url, clock, book))
+
+        yield under
 
 
 class Post:
@@ -191,3 +217,40 @@ class Post:
 def post(shop: Shop) -> Post:
     """Webhooks of the shop's bank."""
     return Post(shop)
+
+
+class PolicyDesk:
+    """Versions of policies, as an author and an operator handle them."""
+
+    own = Change(merchant_id="default", actor="key:anna", origin=VersionOrigin.API)
+    house = Change(merchant_id=None, actor="operator:otto", origin=VersionOrigin.CLI)
+
+    def __init__(self, shop: Shop) -> None:
+        self.context = shop.context
+
+    def waits(
+        self, *days: int, name: str = "cards-consumer", applies_to: str = "{method: card}", rule: str = "wait"
+    ) -> str:
+        """A policy that waits so many days each time, then gives up."""
+        after = ", ".join(f"{each}d" for each in days)
+        return (
+            f"kind: retry\nname: {name}\napplies_to: {applies_to}\nrules:\n"
+            f"  - {{name: {rule}, when: {{attempt: {{lte: {len(days)}}}}}, retry: {{after: [{after}]}}}}\n"
+            f"  - {{name: give up, stop: exhausted}}\nexamples:\n"
+            f"  - {{given: {{}}, expect: {rule}}}\n  - {{given: {{attempt: {len(days) + 1}}}, expect: give up}}\n"
+        )
+
+    async def bring(self, text: str, change: Change | None = None) -> PolicyVersion:
+        """Submit a text as a draft."""
+        return (await submit(self.context, text, "test.yaml", change or self.own)).version
+
+    async def live(self, text: str, change: Change | None = None) -> PolicyVersion:
+        """Submit a text and put it in force."""
+        version = await self.bring(text, change)
+        return await activate(self.context, version.id, change or self.own)
+
+
+@pytest.fixture
+def desk(shop: Shop) -> PolicyDesk:
+    """The desk of the shop's policies."""
+    return PolicyDesk(shop)

@@ -4,7 +4,7 @@ import pytest
 
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.payment import Network
-from recoup_core.reference import ReferenceDataBroken, classify, visa_category
+from recoup_core.reference import ReferenceDataBroken, classify, retryable_codes, visa_category
 from recoup_core.reference.declines import parse_codes
 
 STRIPE, ADYEN, ISO = DeclineSource.STRIPE, DeclineSource.ADYEN, DeclineSource.ISO8583
@@ -207,3 +207,19 @@ def test_a_broken_table_is_refused_by_file_and_row(text: str, where: str) -> Non
         parse_codes("some.csv", text)
 
     assert (refusal.value.file, refusal.value.where) == ("some.csv", where)
+
+
+@pytest.mark.parametrize(
+    ("source", "category", "codes"),
+    [
+        (DeclineSource.SEPA, DeclineCategory.INSUFFICIENT_FUNDS, ("AM04",)),
+        (DeclineSource.SEPA, DeclineCategory.ISSUER_GENERIC, ("MS03",)),
+        (DeclineSource.ACH, DeclineCategory.INSUFFICIENT_FUNDS, ("R01", "R09")),
+        (DeclineSource.ACH, DeclineCategory.FRAUD, ()),
+    ],
+)
+def test_codes_that_time_alone_may_help_with_are_listed(
+    source: DeclineSource, category: DeclineCategory, codes: tuple[str, ...]
+) -> None:
+    """Codes of the category that need somebody to act are not among them."""
+    assert retryable_codes(source, category) == codes

@@ -129,6 +129,7 @@ class Records:
                 "due_at": NOW + timedelta(days=3),
                 "rule": "wait",
                 "planned_by": "policy",
+                "key": None if fields.get("kind", StepKind.RETRY) == StepKind.RETRY else f"opened/{fields['kind']}",
                 "created_at": NOW,
                 **fields,
             }
@@ -233,6 +234,6 @@ async def shelf(database: Database) -> Shelf:
         await connection.execute(
             "INSERT INTO merchant VALUES ('default', 'x', NULL, $1), ('other', 'y', NULL, $1)", NOW
         )
-    policy = PolicyText(digest=DIGEST, kind="retry", name="test", source="test.yaml", body=POLICY, first_used_at=NOW)
-    await keep_policy_texts(database, [policy])
+        kept = PolicyText(digest=DIGEST, kind="retry", name="test", source="test.yaml", body=POLICY, first_used_at=NOW)
+        await keep_policy_texts(connection, [kept])
     return Shelf(database)

@@ -8,7 +8,7 @@ import pytest
 
 from recoup_core.domain.attempt import ATTEMPT, AttemptState
 from recoup_core.domain.payment import PAYMENT, PaymentState
-from recoup_core.domain.recovery import CASE, STEP, CaseState, StepState
+from recoup_core.domain.recovery import CASE, STEP, CaseState, StepKind, StepState
 
 INBOUND_PAIRS = {("received", "applied"), ("received", "ignored"), ("received", "refused")}
 
@@ -85,11 +85,11 @@ async def test_case_states_are_held_by_the_database(shelf: Any, records: Any) ->
 
 
 async def test_step_states_are_held_by_the_database(shelf: Any, records: Any) -> None:
-    """The trigger allows exactly the domain's pairs."""
+    """The trigger allows exactly the domain's pairs; a retry, besides, is never done before it was under way."""
     payment = records.payment()
     case = records.case(payment)
-    step = records.step(case)
-    await shelf.write(payment, case, step)
+    step, retry = records.step(case, kind=StepKind.HUMAN_TASK), records.step(case)
+    await shelf.write(payment, case, step, retry)
     columns = {
         StepState.PLANNED: ", finished_at = NULL, skipped_because = NULL",
         StepState.RUNNING: ", finished_at = NULL, skipped_because = NULL",
@@ -98,8 +98,10 @@ async def test_step_states_are_held_by_the_database(shelf: Any, records: Any) ->
     }
 
     taken = await connected(shelf, "timeline_step", columns, f"id = '{step.id}'")
+    of_retries = await connected(shelf, "timeline_step", columns, f"id = '{retry.id}'")
 
     assert taken == legal(STEP)
+    assert of_retries == taken - {(StepState.PLANNED, StepState.DONE)}
 
 
 async def test_inbound_event_states_are_held_by_the_database(shelf: Any) -> None:
@@ -139,7 +141,7 @@ ATTEMPT_INTO = """INSERT INTO attempt (id, merchant_id, payment_id, case_id, num
     amount_minor, currency, idempotency_key, state, sends, claim, created_at, submitted_at, credential_id, finished_at)
     VALUES (gen_random_uuid(), """
 STEP_INTO = """INSERT INTO timeline_step (id, merchant_id, case_id, payment_id, kind, state, due_at, rule,
-    planned_by, created_at, credential_id) VALUES (gen_random_uuid(), """
+    planned_by, created_at, credential_id, key) VALUES (gen_random_uuid(), """
 ENTRY_INTO = "INSERT INTO ledger_entry (id, merchant_id, kind, payment_id, attempt_id, created_at) VALUES "
 
 NEW_ATTEMPT = (
@@ -207,13 +209,17 @@ BREAKS: Mapping[str, tuple[str, str]] = {
         "INSERT INTO recovery_case SELECT (jsonb_populate_record(c, jsonb_build_object('id', gen_random_uuid(),"
         " 'payment_id', '{other}'))).* FROM recovery_case c WHERE id = '{case}'", UNIQUE),
     "a second planned retry": (
-        STEP_INTO + "'default', '{case}', '{owed}', 'retry', 'planned', now(), 'x', 'policy', now(), NULL)", UNIQUE),
+        STEP_INTO + "'default', '{case}', '{owed}', 'retry', 'planned', now(), 'x', 'policy', now(), NULL, NULL)",
+        UNIQUE),
     "a step on another merchant's credential": (
         STEP_INTO + "'default', '{case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(),"
-        " '{other_credential}')", FOREIGN),
+        " '{other_credential}', 'a')", FOREIGN),
     "a step in another merchant's case": (
-        STEP_INTO + "'default', '{other_case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(), NULL)",
-        FOREIGN),
+        STEP_INTO + "'default', '{other_case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(), NULL,"
+        " 'a')", FOREIGN),
+    "a dunning step without a key": (
+        STEP_INTO + "'default', '{case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(), NULL, NULL)",
+        CHECK),
     "a skipped step without a reason": (
         "UPDATE timeline_step SET state = 'skipped', finished_at = now() WHERE id = '{step}'", CHECK),
     "a second capture of one attempt": (
@@ -250,11 +256,8 @@ async def test_each_promise_is_held_against_raw_sql(shelf: Any, world: Mapping[s
 async def test_what_the_spoiled_statements_spoil_is_good(shelf: Any, world: Mapping[str, Any]) -> None:
     """Unspoiled, the same statements pass: each refusal above is for its own reason."""
     await shelf.sql(new_attempt().format(**world))
-    await shelf.sql(
-        (STEP_INTO + "'default', '{case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(), NULL)").format(
-            **world
-        )
-    )
+    message = STEP_INTO + "'default', '{case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(), NULL, 'a')"
+    await shelf.sql(message.format(**world))
     await shelf.sql(
         (ENTRY_INTO + "('{owed}', 'default', 'capture', '{owed}', '{live}', now())").format(**world),
         "INSERT INTO ledger_posting VALUES ('{owed}', 1, 'a', 7, 'EUR'), ('{owed}', 2, 'b', -7, 'EUR')".format(**world),

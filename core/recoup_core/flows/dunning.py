@@ -1,0 +1,183 @@
+"""The dunning steps of a case: decided anew at each of its turns; the timeline is brought in line with the decision."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.happened import EventKind
+from recoup_core.domain.ids import new_id
+from recoup_core.domain.payment import PaymentState
+from recoup_core.domain.recovery import CaseState, StepEvent, StepState, TimelineStep
+from recoup_core.flows.draft import POLICY, Draft
+from recoup_core.flows.situation import facts_of
+from recoup_core.rules.book import PolicyBook
+from recoup_core.rules.compile import CompiledPolicy
+from recoup_core.rules.dunning import (
+    Campaign,
+    DeclinedRetry,
+    DunningDecision,
+    DunningSituation,
+    PlannedRetry,
+    WantedStep,
+    decide_dunning,
+)
+from recoup_core.rules.errors import NoPolicyApplies
+from recoup_core.rules.facts import DunningFacts, PolicyKind, RetryFacts
+from recoup_core.rules.trials import Assigned
+from recoup_core.storage.changes import StoredDecision
+
+REFUSED: Final = "refused"
+"""In a skipped step's detail: it was tried in vain, for this reason, and is not planned again."""
+
+_GOING_ON: Final = (CaseState.OPEN, CaseState.EXHAUSTED)
+"""Exhausted cases are still owed: what follows the last retry happens then."""
+
+
+def dunning_policy(book: PolicyBook, file: CaseFile, facts: RetryFacts) -> Assigned | None:
+    """Return the dunning policy that a new case gets; None where none covers it, and so nobody is written to.
+
+    A case is in one experiment at most, and that on its retries goes first: such a case gets the live version here.
+    """
+    seen = dunning_facts(file, facts)
+    try:
+        if file.case.experiment_id is not None:
+            return Assigned(policy=book.choose(PolicyKind.DUNNING, seen))
+        return book.assign(PolicyKind.DUNNING, seen, file.payment.merchant_id, file.payment.customer.ref)
+    except NoPolicyApplies:
+        return None
+
+
+def dunning_facts(file: CaseFile, facts: RetryFacts) -> DunningFacts:
+    """Return what dunning conditions may test: the retry policy's facts, and whether retries go on."""
+    exhausted = file.case.state is CaseState.EXHAUSTED
+    return DunningFacts(
+        **msgspec.structs.asdict(facts),
+        retry_planned=file.planned_retry is not None or file.live_attempt is not None,
+        stop_reason=file.case.stop_reason if exhausted else None,
+    )
+
+
+def dunning_situation(file: CaseFile, now: datetime) -> DunningSituation:
+    """Return what the times of steps hang on."""
+    planned, declined, customer = file.planned_retry, file.last_declined_retry, file.payment.customer
+    retry = PlannedRetry(id=planned.id, at=planned.due_at) if planned else None
+    last = None
+    if declined is not None and declined.step_id is not None:
+        last = DeclinedRetry(id=declined.step_id, at=declined.finished_at or declined.made_at)
+    return DunningSituation(
+        now=now,
+        opened_at=file.case.opened_at,
+        retry=retry,
+        declined=last,
+        exhausted_at=file.case.closed_at if file.case.state is CaseState.EXHAUSTED else None,
+        settled=tuple(step.key for step in file.steps if step.key is not None and _had_its_turn(step)),
+        customer_zone=customer.timezone,
+        country=customer.country,
+    )
+
+
+def plan_dunning(draft: Draft, policy: CompiledPolicy, facts: RetryFacts | None = None) -> None:
+    """Decide which steps are still to come and plan, move and skip until the timeline says so.
+
+    A case that is paused or over is left alone: whoever paused or ended it has skipped its steps. A decision that
+    changes nothing is not written down, except the first.
+    """
+    file = draft.file
+    if file.case.state not in _GOING_ON or file.payment.state is not PaymentState.OWED:
+        return
+    seen = dunning_facts(file, facts or facts_of(file, draft.now))
+    situation = dunning_situation(file, draft.now)
+    decision = decide_dunning(policy, seen, situation)
+    wanted = decision.outcome.steps if isinstance(decision.outcome, Campaign) else ()
+    planned = {step.key: step for step in file.planned_dunning}
+    fresh = [step for step in wanted if step.key not in planned]
+    moved = [(planned[step.key], step) for step in wanted if step.key in planned and _differs(planned, step, draft.now)]
+    gone = [step for key, step in planned.items() if key not in {step.key for step in wanted}]
+    if not (fresh or moved or gone) and any(step.key is not None for step in file.steps):
+        return
+    stored = _stored(draft, decision, seen, situation)
+    draft.changes.add(stored)
+    _skip(draft, gone, decision)
+    for step, to in moved:
+        _move(draft, step, to)
+    _plan(draft, fresh, stored)
+
+
+def _had_its_turn(step: TimelineStep) -> bool:
+    return step.state in (StepState.DONE, StepState.RUNNING) or REFUSED in step.detail
+
+
+def _differs(planned: Mapping[str | None, TimelineStep], wanted: WantedStep, now: datetime) -> bool:
+    """Whether a planned step must change; one that is due already stays due."""
+    step = planned[wanted.key]
+    both_due = step.due_at <= now and wanted.at <= now
+    return not (both_due or step.due_at == wanted.at) or dict(step.detail) != _as_stored(wanted.detail)
+
+
+def _as_stored(detail: Mapping[str, object]) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in detail.items()}
+
+
+def _stored(
+    draft: Draft, decision: DunningDecision, facts: DunningFacts, situation: DunningSituation
+) -> StoredDecision:
+    digest = draft.file.case.dunning_digest
+    assert digest is not None  # the decision was made with its text
+    return StoredDecision(
+        id=new_id(),
+        merchant_id=draft.file.payment.merchant_id,
+        case_id=draft.file.case.id,
+        kind=PolicyKind.DUNNING,
+        policy_digest=digest,
+        rule=decision.rule,
+        facts=msgspec.Raw(msgspec.json.encode(facts)),
+        situation=msgspec.Raw(msgspec.json.encode(situation)),
+        outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
+        explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
+        decided_at=draft.now,
+    )
+
+
+def _skip(draft: Draft, gone: Iterable[TimelineStep], decision: DunningDecision) -> None:
+    reasons = {trace.key: trace.because[-1] for trace in decision.explanation.steps}
+    otherwise = f"the rule {decision.rule!r} does not want it"
+    if not isinstance(decision.outcome, Campaign):
+        otherwise = f"no dunning: {decision.outcome.reason}"
+    for step in gone:
+        hangs = "its retry is over, or replaced" if step.retry_step_id is not None else otherwise
+        draft.skip_step(step, reasons.get(step.key or "", hangs))
+
+
+def _move(draft: Draft, step: TimelineStep, to: WantedStep) -> None:
+    moved = draft.move_step(step, StepEvent.MOVE, due_at=to.at, detail=_as_stored(to.detail))
+    draft.put_job_of(moved)
+    if moved.due_at != step.due_at:
+        because = "the retry moved" if to.retry_step_id is not None else "decided anew"
+        draft.tell(EventKind.STEP_MOVED, step=str(step.id), due_at=to.at.isoformat(), because=because)
+
+
+def _plan(draft: Draft, fresh: Sequence[WantedStep], stored: StoredDecision) -> None:
+    file, told = draft.file, []
+    for wanted in fresh:
+        step = TimelineStep(
+            id=new_id(),
+            merchant_id=file.payment.merchant_id,
+            case_id=file.case.id,
+            payment_id=file.payment.id,
+            kind=wanted.kind,
+            due_at=wanted.at,
+            rule=stored.rule,
+            decision_id=stored.id,
+            planned_by=POLICY,
+            key=wanted.key,
+            detail=_as_stored(wanted.detail),
+            retry_step_id=wanted.retry_step_id,
+            created_at=draft.now,
+        )
+        draft.add_step(step)
+        told.append({"step": str(step.id), "key": step.key, "kind": str(step.kind), "due_at": step.due_at.isoformat()})
+    if told:
+        draft.tell(EventKind.DUNNING_PLANNED, rule=stored.rule, steps=told)

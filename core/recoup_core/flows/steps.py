@@ -1,0 +1,126 @@
+"""A due dunning step is done: written down together with what it asks for, so that it happens once or not at all.
+
+Nothing leaves the house from here: billing systems read the events that ask them for something, people their tasks.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from recoup_core.domain.happened import EventKind, TaskKind
+from recoup_core.domain.payment import PaymentEvent, PaymentState
+from recoup_core.domain.recovery import CaseEvent, CaseState, StepEvent, StepKind, StepState, TimelineStep
+from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.draft import POLICY, Draft
+from recoup_core.flows.dunning import REFUSED
+from recoup_core.flows.outcomes import WHILE_OWED, cancel_unsent
+from recoup_core.flows.planning import accompany, open_task, skip_planned
+from recoup_core.rules.dunning import LATE
+from recoup_core.storage.cases import payments_of_steps
+from recoup_core.storage.changes import Changes, JobRef
+
+ANSWER_WAIT: Final = timedelta(hours=1)
+"""How long a due step waits, again and again, for the answer to an attempt in flight: it may have paid the debt.
+The attempt itself has an age limit, past which a person is asked."""
+
+WRITTEN_OFF: Final = "written_off"
+
+_ASKED_FOR: Final = {
+    StepKind.PAUSE_SUBSCRIPTION: EventKind.SUBSCRIPTION_PAUSE_REQUESTED,
+    StepKind.DOWNGRADE_SUBSCRIPTION: EventKind.SUBSCRIPTION_DOWNGRADE_REQUESTED,
+    StepKind.CANCEL_SUBSCRIPTION: EventKind.SUBSCRIPTION_CANCEL_REQUESTED,
+}
+
+
+async def run_steps(context: Context, refs: Sequence[JobRef]) -> None:
+    """Do due dunning steps, each once: the step is done and its event told in one transaction."""
+    async with context.database.connection() as connection:
+        payments = await payments_of_steps(connection, [ref.subject_id for ref in refs])
+    async with locked_cases(context, set(payments.values())) as locked:
+        for ref in refs:
+            payment_id = payments.get(ref.subject_id)
+            draft = locked.draft(payment_id, POLICY, ref.correlation_id) if payment_id else None
+            if draft is None:
+                locked.changes.finish(ref)
+            else:
+                _run(draft, ref, locked.changes)
+
+
+def _run(draft: Draft, ref: JobRef, changes: Changes) -> None:
+    step = _still_to_do(draft, ref)
+    if step is None:
+        changes.finish(ref)
+    elif step.due_at > draft.now:
+        draft.put_job_of(step)
+    elif refusal := _guard(draft):
+        draft.skip_step(step, refusal)
+    elif draft.file.live_attempt is not None:
+        draft.put_job_of(step, draft.now + ANSWER_WAIT)
+    else:
+        _do(draft, step)
+
+
+def _still_to_do(draft: Draft, ref: JobRef) -> TimelineStep | None:
+    """Return the step where it is still planned; one that is late, or hangs on a retry, is decided anew first."""
+    step = draft.file.step(ref.subject_id)
+    if step is None or step.state is not StepState.PLANNED:
+        return None
+    late = draft.now - step.due_at >= LATE
+    if late or step.retry_step_id is not None:
+        accompany(draft)
+        step = draft.file.step(ref.subject_id)
+    return step if step is not None and step.state is StepState.PLANNED else None
+
+
+def _guard(draft: Draft) -> str | None:
+    """Return why the step must not be done any more; whoever ended the case should have skipped it."""
+    file = draft.file
+    if file.payment.state is not PaymentState.OWED:
+        return f"the payment is {file.payment.state}"
+    if file.case.state not in (CaseState.OPEN, CaseState.EXHAUSTED):
+        return f"the case is {file.case.state}"
+    return None
+
+
+def _do(draft: Draft, step: TimelineStep) -> None:
+    if step.kind is StepKind.MESSAGE:
+        _refuse(draft, step, f"no notifier can send by {', '.join(step.detail.get('channels', ()))}")
+        return
+    draft.move_step(step, StepEvent.FINISH)
+    if step.kind is StepKind.HUMAN_TASK:
+        open_task(draft, TaskKind.DUNNING, str(step.detail.get("text", "")))
+    elif step.kind is StepKind.WRITE_OFF:
+        _write_off(draft, step)
+    else:
+        _ask_billing(draft, step)
+
+
+def _refuse(draft: Draft, step: TimelineStep, because: str) -> None:
+    """The step's time came and it could not be done: told, and not planned again."""
+    draft.skip_step(step, because, detail={**step.detail, REFUSED: because})
+
+
+def _ask_billing(draft: Draft, step: TimelineStep) -> None:
+    """Tell the billing system what is to become of the subscription that the debt renews."""
+    payment = draft.file.payment
+    draft.tell(
+        _ASKED_FOR[step.kind],
+        step=str(step.id),
+        rule=step.rule,
+        payment=payment.reference,
+        customer=payment.customer.ref,
+        subscription=payment.subscription,
+        **({"plan": step.detail["plan"]} if "plan" in step.detail else {}),
+    )
+
+
+def _write_off(draft: Draft, step: TimelineStep) -> None:
+    """Give the debt up: nothing more is tried or said. Money that still comes in is booked all the same."""
+    because = f"rule {step.rule!r} writes the debt off"
+    draft.move_case(CaseEvent.WRITE_OFF, stop_reason=WRITTEN_OFF)
+    draft.tell(EventKind.CASE_WRITTEN_OFF, step=str(step.id), rule=step.rule)
+    skip_planned(draft, "the debt is written off")
+    cancel_unsent(draft, "the debt is written off")
+    draft.close_tasks(WHILE_OWED, "the debt is written off")
+    draft.move_payment(PaymentEvent.CLOSE)
+    draft.tell(EventKind.PAYMENT_CLOSED, reason=because)

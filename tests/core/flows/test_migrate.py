@@ -1,0 +1,245 @@
+"""Moving running cases to another version: previewed, then done, each on the record, nothing else touched."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+import pytest
+
+from recoup_core.domain.recovery import CaseState, StepState
+from recoup_core.flows.migrate import Moves, PolicyUnknown, move_cases, preview_moves
+from recoup_core.flows.operate import pause, resume
+from recoup_core.storage.moves import ChosenCases
+
+
+@pytest.fixture
+async def opened(shop: Any, desk: Any) -> Any:
+    """Three cases under a version that waits two days; a version that waits nine is live since."""
+    old = await desk.live(desk.waits(2, 2))
+    cases = [await shop.open("tok_generic_decline", code="generic_decline") for n in range(3)]
+    new = await desk.live(desk.waits(9, 9))
+    return old, new, cases
+
+
+async def preview(shop: Any, **chosen: Any) -> Moves:
+    return await preview_moves(shop.context, "default", ChosenCases(**chosen))
+
+
+async def move(shop: Any, to: str | None = None, **chosen: Any) -> Moves:
+    return await move_cases(shop.context, shop.by(), ChosenCases(**chosen), to)
+
+
+async def test_activation_moves_no_running_case(shop: Any, opened: Any) -> None:
+    """Promise 7: a case keeps the version it opened with, whatever becomes live."""
+    old, new, cases = opened
+
+    digests = {(await shop.file(each.payment.id)).case.policy_digest for each in cases}
+
+    assert digests == {old.digest}
+    assert (await shop.open("tok_generic_decline", code="generic_decline")).case.policy_digest == new.digest
+
+
+async def test_preview_says_what_would_change_and_writes_nothing(shop: Any, opened: Any) -> None:
+    """Every case with what is planned and what would be; the rows stay as they are."""
+    old, new, cases = opened
+    before = await shop.rows("SELECT * FROM recovery_case ORDER BY id")
+    events = await shop.rows("SELECT count(*) FROM event")
+
+    found = await preview(shop, under_digest=old.digest)
+
+    now = shop.clock.now()
+    assert [(m.case_id, m.to_digest) for m in found.items] == [(each.case.id, new.digest) for each in cases]
+    assert {m.before.at for m in found.items} == {now + timedelta(days=2)}
+    assert {m.after.at for m in found.items} == {now + timedelta(days=9)}
+    assert found.movable == 3
+    assert await shop.rows("SELECT * FROM recovery_case ORDER BY id") == before
+    assert await shop.rows("SELECT count(*) FROM event") == events
+
+
+async def test_move_replans_and_tells(shop: Any, opened: Any) -> None:
+    """What the old version planned is left out, the new one decides at once, and both versions stand in an event."""
+    old, new, [first, second, third] = opened
+
+    done = await move(shop, ids=(first.case.id,))
+
+    file = await shop.file(first.payment.id)
+    assert (file.case.policy_digest, file.case.migrations) == (new.digest, 1)
+    assert [step.state for step in file.steps] == [StepState.SKIPPED, StepState.PLANNED]
+    assert file.planned_retry.due_at == shop.clock.now() + timedelta(days=9) == done.items[0].after.at
+    [told] = await shop.rows("SELECT actor, data FROM event WHERE kind = 'case.migrated'")
+    assert told["actor"] == "operator:anna"
+    assert old.digest in told["data"]
+    assert new.digest in told["data"]
+    for other in (second, third):
+        assert (await shop.file(other.payment.id)).case.policy_digest == old.digest
+
+
+async def test_moved_case_goes_on_under_the_new_version(shop: Any, opened: Any) -> None:
+    """The next decline is decided by the version it was moved to."""
+    _, new, [case, *_] = opened
+    await move(shop, ids=(case.case.id,))
+
+    shop.clock.set(shop.clock.now() + timedelta(days=9))
+    await shop.run_due()
+
+    rows = await shop.rows("SELECT policy_digest FROM decision WHERE case_id = $1 ORDER BY id", case.case.id)
+    assert rows[-1]["policy_digest"] == new.digest
+
+
+async def test_moving_twice_changes_nothing_more(shop: Any, opened: Any) -> None:
+    """A case that is there already says so and stays as it is."""
+    _, _, cases = opened
+    await move(shop)
+
+    again = await move(shop)
+
+    assert again.movable == 0
+    assert {m.refused for m in again.items} == {"the case is under this version already"}
+    assert (await shop.file(cases[0].payment.id)).case.migrations == 1
+
+
+async def test_paused_case_is_moved_and_decided_when_resumed(shop: Any, opened: Any) -> None:
+    """A pause holds; the version counts from the next decision on."""
+    _, new, [case, *_] = opened
+    await pause(shop.context, case.case.id, shop.by())
+
+    done = await move(shop, ids=(case.case.id,))
+
+    assert done.items[0].after is None
+    assert (await shop.file(case.payment.id)).planned_retry is None
+    await resume(shop.context, case.case.id, shop.by())
+    file = await shop.file(case.payment.id)
+    assert file.case.policy_digest == new.digest
+    assert file.planned_retry.due_at == shop.clock.now() + timedelta(days=9)
+
+
+async def test_closed_cases_are_not_chosen(shop: Any, opened: Any) -> None:
+    """What is over is not moved, named or not."""
+    _, _, [case, *_] = opened
+    await shop.live()
+    assert (await shop.file(case.payment.id)).case.state is not CaseState.OPEN
+
+    assert (await move(shop, ids=(case.case.id,))).items == ()
+
+
+async def test_back_to_an_older_version_by_digest(shop: Any, opened: Any) -> None:
+    """The version may be named; the old one is still there to go back to."""
+    old, _, [case, *_] = opened
+    await move(shop, ids=(case.case.id,))
+
+    await move(shop, old.digest, ids=(case.case.id,))
+
+    file = await shop.file(case.payment.id)
+    assert (file.case.policy_digest, file.case.migrations) == (old.digest, 2)
+
+
+async def test_version_that_does_not_cover_a_case_is_refused_for_it(shop: Any, desk: Any, opened: Any) -> None:
+    """A policy for other payments never gets a case, by name or not."""
+    _, _, [case, *_] = opened
+    narrow = await desk.bring(desk.waits(1, name="bank", applies_to="{method: sepa_debit}"))
+
+    done = await move(shop, narrow.digest, ids=(case.case.id,))
+
+    assert done.items[0].refused == "the policy bank does not cover this payment"
+    assert (await shop.file(case.payment.id)).case.migrations == 0
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "no digest"])
+async def test_unknown_version_is_refused(shop: Any, opened: Any, digest: str) -> None:
+    """A digest that is nobody's version moves nothing."""
+    with pytest.raises(PolicyUnknown):
+        await move(shop, digest)
+
+
+async def test_versions_of_other_merchants_are_not_ours(shop: Any, desk: Any, opened: Any) -> None:
+    """Tenants never cross: another merchant's text can't be used, nor their cases moved."""
+    await shop.rows("INSERT INTO merchant VALUES ('other', 'Other', NULL, now()) RETURNING id")
+    theirs = await desk.bring(desk.waits(5), msgspec.structs.replace(desk.own, merchant_id="other"))
+
+    with pytest.raises(PolicyUnknown):
+        await move(shop, theirs.digest)
+    by = msgspec.structs.replace(shop.by(), merchant_id="other")
+    assert (await move_cases(shop.context, by, ChosenCases())).items == ()
+
+
+async def test_unknown_cases_are_left_out(shop: Any, opened: Any) -> None:
+    """Ids that are no running case of the merchant are not in the answer."""
+    assert (await preview(shop, ids=(uuid4(),))).items == ()
+
+
+async def test_pages_go_on_where_the_last_stopped(shop: Any, opened: Any) -> None:
+    """`after` is a case's id; the cases after it follow in the order they were opened."""
+    _, _, cases = opened
+
+    rest = await preview(shop, after=cases[0].case.id)
+
+    assert [m.case_id for m in rest.items] == [each.case.id for each in cases[1:]]
+    assert rest.next_after is None
+
+
+async def test_database_refuses_a_move_that_is_not_counted(shop: Any, opened: Any) -> None:
+    """Only the counted way can change what a case is pinned to, also for a hand in the database."""
+    _, new, [case, *_] = opened
+    for change in (f"policy_digest = '{new.digest}'", f"policy_digest = '{new.digest}', migrations = migrations + 2"):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await shop.rows(f"UPDATE recovery_case SET {change} WHERE id = $1 RETURNING id", case.case.id)
+
+
+async def test_preview_tells_of_a_stop(shop: Any, desk: Any, opened: Any) -> None:
+    """Where the other version would end the case, the preview says so and why."""
+    _, _, [case, *_] = opened
+    ends = (
+        desk.waits(9)
+        .replace("attempt: {lte: 1}", "attempt: {gt: 3}")
+        .replace("{given: {}, expect: wait}", "{given: {attempt: 4}, expect: wait}")
+        .replace("{given: {attempt: 2}, expect: give up}", "{given: {}, expect: give up}")
+    )
+    version = await desk.bring(ends)
+
+    found = await preview_moves(shop.context, "default", ChosenCases(ids=(case.case.id,)), version.digest)
+
+    assert found.items[0].after.stop == "exhausted"
+    assert isinstance(found.items[0].case_id, UUID)
+
+
+CAMPAIGN = """kind: dunning
+name: letters
+applies_to: {method: card}
+rules:
+  - name: write
+    steps:
+      - {message: payment_failed, by: email}
+      - {message: reminder, by: email, after: DAYSd}
+examples:
+  - {given: {}, expect: write}
+"""
+
+
+async def test_dunning_is_moved_by_itself(shop: Any, desk: Any) -> None:
+    """The steps of the other campaign take the place of those planned; the retry stays as it is."""
+    await desk.live(
+        CAMPAIGN.replace("consumer", "letters")
+        .replace("DAYS", "3")
+        .replace("{method: card}", "{method: card, segment: consumer, customer.tier: gold}")
+    )
+    gold = {"segment": "consumer", "tier": "gold"}
+    case = await shop.open("tok_generic_decline", code="generic_decline", customer=gold)
+    before = await shop.file(case.payment.id)
+    await desk.live(
+        CAMPAIGN.replace("DAYS", "6").replace(
+            "{method: card}", "{method: card, segment: consumer, customer.tier: gold}"
+        )
+    )
+
+    seen = await preview(shop, kind="dunning")
+    done = await move(shop, kind="dunning")
+
+    file = await shop.file(case.payment.id)
+    assert seen.items == done.items
+    assert done.movable == 1
+    assert file.case.dunning_digest != before.case.dunning_digest
+    assert file.case.policy_digest == before.case.policy_digest
+    assert file.planned_retry == before.planned_retry
+    assert max(step.due_at for step in file.planned_dunning) == shop.clock.now() + timedelta(days=6)
