@@ -1,6 +1,6 @@
 """`recoup case show`: one payment's whole story, past and future, each step with its reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,10 +11,9 @@ import msgspec
 from recoup_cli.admin import with_open_database
 from recoup_cli.refusals import Refused
 from recoup_cli.single import MERCHANT
-from recoup_cli.words import explanation_lines, moment, outcome_words
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.recovery import StepState, TimelineStep
-from recoup_core.rules.decide import Explanation, Retry, Stop
+from recoup_core.rules.words import moment, stored_words
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
 from recoup_core.storage.listing import CaseStory, DecisionRow, list_cases, list_payments, read_story
@@ -38,7 +37,7 @@ def show(wanted: str, merchant: str, why: bool, as_json: bool) -> None:
     """
 
     async def look(database: Database, _: Settings) -> CaseStory | None:
-        case_id = await _find(database, merchant, wanted)
+        case_id = await find_case(database, merchant, wanted)
         return None if case_id is None else await read_story(database, merchant, case_id)
 
     story = with_open_database(look)
@@ -51,7 +50,7 @@ def show(wanted: str, merchant: str, why: bool, as_json: bool) -> None:
         click.echo(line)
 
 
-async def _find(database: Database, merchant: str, wanted: str) -> UUID | None:
+async def find_case(database: Database, merchant: str, wanted: str) -> UUID | None:
     """Return the case that is meant: by reference first, for a reference may look like anything."""
     lookups: list[tuple[Any, dict[str, Any]]] = [(list_payments, {"reference": wanted})]
     try:
@@ -75,6 +74,8 @@ def story_lines(story: CaseStory, *, full: bool) -> Iterator[str]:
     reason = f" ({the_case.stop_reason.replace('_', ' ')})" if the_case.stop_reason else ""
     yield f"case    {the_case.id}  {the_case.state}{reason}, opened {moment(the_case.opened_at)}{ended}"
     yield f"policy  {the_case.policy_name} {the_case.policy_digest[:12]}, kept for the whole case"
+    if the_case.dunning_digest is not None:
+        yield f"dunning {the_case.dunning_name} {the_case.dunning_digest[:12]}, kept for the whole case"
     for _, lines in sorted(_moments(story, full), key=lambda entry: entry[0]):
         yield ""
         yield from lines
@@ -83,9 +84,9 @@ def story_lines(story: CaseStory, *, full: bool) -> Iterator[str]:
 def _moments(story: CaseStory, full: bool) -> Iterator[tuple[datetime, list[str]]]:
     for attempt in story.attempts:
         yield attempt.finished_at or attempt.submitted_at or attempt.created_at, [_attempt_words(attempt)]
-    steps = {step.decision_id: step for step in story.steps if step.decision_id is not None}
     for decision in story.decisions:
-        yield decision.decided_at, _decision_lines(decision, steps.get(decision.id), full)
+        steps = [step for step in story.steps if step.decision_id == decision.id]
+        yield decision.decided_at, _decision_lines(decision, steps, full)
     for step in story.steps:
         if step.decision_id is None:
             asked = f"{moment(step.created_at)}  {step.planned_by} asked for a try"
@@ -100,14 +101,16 @@ def _attempt_words(attempt: Attempt) -> str:
     return f"{moment(at)}  attempt {attempt.number} ({attempt.origin}) {attempt.state}{why}{sent}"
 
 
-def _decision_lines(decision: DecisionRow, step: TimelineStep | None, full: bool) -> list[str]:
-    outcome = msgspec.json.decode(decision.outcome, type=Retry | Stop)
-    explanation = msgspec.json.decode(decision.explanation, type=Explanation)
-    lines = [f"{moment(decision.decided_at)}  decided: {outcome_words(outcome)}"]
-    lines += [f"    {line}" for line in explanation_lines(explanation, full=full)]
-    if step is not None:
-        lines.append(f"    -> {_step_words(step)}")
+def _decision_lines(decision: DecisionRow, steps: Sequence[TimelineStep], full: bool) -> list[str]:
+    outcome, *why = stored_words(decision.kind, decision.outcome, decision.explanation, full=full)
+    lines = [f"{moment(decision.decided_at)}  decided: {outcome}"]
+    lines += [f"    {line}" for line in why]
+    lines += [f"    -> {_named(step)}{_step_words(step)}" for step in steps]
     return lines
+
+
+def _named(step: TimelineStep) -> str:
+    return f"{step.key.partition('#')[0]}: " if step.key is not None else ""
 
 
 def _step_words(step: TimelineStep) -> str:

@@ -52,6 +52,10 @@ def build_gateways(settings: Settings, clock: Clock | None) -> Mapping[str, Gate
 def build_service(settings: Settings, *, clock: Clock | None = None) -> Service:
     """Wire everything; `clock` is for the demo. Raises `PolicyInvalid`, `PluginMisconfigured` and `Refused`."""
     book = PolicyBook.load(policy_folder(settings))
+    for warning in book.warnings:
+        log.warning(
+            "a policy is doubtful", finding=warning.code, at=f"{warning.file}:{warning.line}", told=str(warning)
+        )
     if (reason := engine_unavailable_reason()) is not None:
         log.warning("durable_rules can't be had; the plain evaluator decides", because=reason)
     database = Database(
@@ -63,7 +67,7 @@ def build_service(settings: Settings, *, clock: Clock | None = None) -> Service:
 def _watched(book: PolicyBook) -> Metrics:
     """Return the process's metrics, which from now on also tell how often the rules engine had to be stood in for."""
     found = metrics()
-    found.engine_fallbacks.set_function(lambda: float(sum(policy.fallbacks for policy in book.policies)))
+    found.engine_fallbacks.set_function(lambda: float(book.texts.fallbacks))
     return found
 
 

@@ -45,7 +45,7 @@ def create(merchant: str, principal: str, roles: tuple[str, ...], days: int | No
     \b
     viewer         reads
     agent          reports payments and works on cases
-    policy_author  checks policies
+    policy_author  checks policies and puts them in force
     operator       settles by hand what nobody else can
     admin          everything, keys included
     """

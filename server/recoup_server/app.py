@@ -18,7 +18,24 @@ from recoup_server.edge import Api
 from recoup_server.errors import answer_error
 from recoup_server.openapi import openapi_config
 from recoup_server.reading import MAX_BODY
-from recoup_server.routes import attempts, cases, events, gateways, health, keys, payments, policies, tasks, webhooks
+from recoup_server.routes import (
+    attempts,
+    cases,
+    events,
+    gateways,
+    health,
+    keys,
+    payments,
+    policies,
+    policy_diff,
+    policy_lab,
+    policy_schema,
+    simulation,
+    tasks,
+    trials,
+    versions,
+    webhooks,
+)
 from recoup_server.routes.gateways import HealthBoard
 from recoup_server.routes.policies import PolicyChecker
 
@@ -30,12 +47,28 @@ SHUTDOWN_S: Final = 3
 CONNECTIONS_MAX: Final = 1_000
 """Requests and connections one process holds; more are answered 503 at once."""
 
-_RESOURCES: Final = (payments, cases, attempts, tasks, events, gateways, policies, webhooks, keys)
+_RESOURCES: Final = (
+    payments,
+    cases,
+    attempts,
+    tasks,
+    events,
+    gateways,
+    policies,
+    policy_schema,
+    policy_lab,
+    policy_diff,
+    simulation,
+    versions,
+    trials,
+    webhooks,
+    keys,
+)
 
 
 def create_app(service: Service) -> Litestar:
     """Return the ASGI application of a service; it opens the service when it starts, unless that is open already."""
-    board, checker = HealthBoard(service), PolicyChecker(service.context.book.policies)
+    board, checker = HealthBoard(service), PolicyChecker()
     resources = Router(PREFIX, route_handlers=[handler for room in _RESOURCES for handler in room.HANDLERS])
     return Api(
         route_handlers=[resources, *health.HANDLERS],

@@ -13,6 +13,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from recoup_core.domain.errors import DomainError
+from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.errors import Problem as PolicyProblem
 from recoup_core.storage.calls import IdempotencyKeyReused
 from recoup_core.storage.engine import DatabaseUnavailable
 from recoup_core.telemetry import current_correlation, get_logger
@@ -33,12 +35,14 @@ STATUSES: Final[dict[str, int]] = {
     "unknown_currency": 400,
     "unknown_gateway": 400,
     "inconsistent_report": 400,
+    "facts_invalid": 400,
     "amount_not_exact": 400,
     "currency_mismatch": 400,
     "webhook_refused": 400,
     # who asks
     "unauthorized": 401,
     "forbidden": 403,
+    "house_version": 403,
     # what is asked about
     "not_found": 404,
     "no_such_gateway": 404,
@@ -47,14 +51,21 @@ STATUSES: Final[dict[str, int]] = {
     "not_allowed_now": 409,
     "payment_exists": 409,
     "conflict": 409,
+    "plan_changed": 409,
     # understood, and refused by a rule
     "idempotency_key_reused": 422,
     "no_policy_applies": 422,
+    "out_of_range": 422,
+    "policy_unknown": 422,
+    "policy_kinds_differ": 422,
+    "nothing_to_refund": 422,
     "policy_invalid": 422,
+    "history_invalid": 422,
     # ours: these can't come from a request, and a caller could do nothing about them
     "domain_error": 500,
     "unbalanced_entry": 500,
     "engine_unavailable": 500,
+    "policies_unusable": 500,
     "plugin_misconfigured": 500,
     "gateway_broken": 500,
 }
@@ -87,6 +98,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The field or parameter at fault, where one is."""
     possible_at: datetime | None = None
     """When the same call may succeed, where that is known."""
+    problems: list[PolicyProblem] | None = None
+    """What is wrong with a policy that was refused, each with its place."""
 
 
 class RequestInvalid(DomainError):
@@ -144,7 +157,10 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     if isinstance(error, DomainError) and STATUSES.get(error.code, 500) < HTTPStatus.INTERNAL_SERVER_ERROR:
         headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else {}
         field, possible_at = getattr(error, "field", None), getattr(error, "possible_at", None)
-        return make_problem(error.code, str(error), STATUSES[error.code], field, possible_at), headers
+        problem = make_problem(error.code, str(error), STATUSES[error.code], field, possible_at)
+        if isinstance(error, PolicyInvalid):
+            problem = msgspec.structs.replace(problem, problems=list(error.problems))
+        return problem, headers
     if isinstance(error, DatabaseUnavailable):
         told = "the database can't be reached; send the same call with the same Idempotency-Key again"
         return make_problem(error.code, told, 503), {"Retry-After": str(RETRY_AFTER_S)}

@@ -68,3 +68,37 @@ examples:
   - {given: {decline: lost_or_stolen, retryable: no}, expect: give up}
 """,
 }
+
+POLICY_FILES: Final[dict[str, Any]] = {"files": [POLICY], "dry_run": True, "note": "from the repository of policies"}
+
+SIMULATE: Final[dict[str, Any]] = {
+    "texts": [{**POLICY, "text": POLICY["text"].replace("name: cards\n", "name: cards-consumer\n")}],
+    "since": "2026-10-01T00:00:00Z",
+    "limit": 500,
+}
+"""The latest cases since October, decided again as if this text took the place of the one in force."""
+
+DIFF: Final[dict[str, Any]] = {
+    "old": POLICY,
+    "new": {"name": "later.yaml", "text": POLICY["text"].replace("after: [3d, 5d, 6d]", "after: [2d, 5d, 7d]")},
+}
+"""Without `old` it is held against the policy in force that has its kind and name."""
+
+EXPERIMENT: Final = {"share_bp": 1_000, "maturity_days": 30, "min_matured": 400}
+"""A tenth of new cases, judged a month after they opened."""
+
+MIGRATION: Final = {"under_digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "dry_run": True}
+"""What would change for the cases under one version."""
+
+EXPLAIN: Final[dict[str, Any]] = {
+    "facts": {
+        "decline_code": "insufficient_funds",
+        "attempt": 2,
+        "days_since_failure": 3,
+        "amount": {"EUR": "49.00"},
+        "customer": {"tier": "gold"},
+    },
+    "situation": {"now": "2026-11-26T08:00:00Z", "zone": "Europe/Berlin", "paydays": [1, 15]},
+}
+
+EXPLAIN_TEXT: Final[dict[str, Any]] = {"text": POLICY["text"], "facts": {"decline": "issuer_generic"}}

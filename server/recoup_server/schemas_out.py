@@ -15,6 +15,7 @@ from recoup_core.domain.payment import Customer, Method, Network, Payment, Payme
 from recoup_core.domain.recovery import CaseState, RecoveryCase, StepKind, StepState, TimelineStep
 from recoup_core.flows.recover import Opened
 from recoup_core.rules.errors import Problem as PolicyProblem
+from recoup_core.rules.facts import PolicyKind
 from recoup_core.storage.listing import CaseRow
 from recoup_core.storage.merchants import Role
 
@@ -36,6 +37,14 @@ class StepOut(Out, frozen=True, kw_only=True):
     """The policy's rule that planned it, or what a person asked for."""
     planned_by: str
     skipped_because: str | None
+    key: str | None
+    """Of a dunning step: names it within its case. None for retries."""
+    detail: Mapping[str, Any]
+    """Of a dunning step: `template` and `channels`, `plan`, or `text`; `refused`: why it was tried in vain."""
+    retry_step_id: UUID | None
+    """The retry that a dunning step precedes or follows."""
+    decision_id: UUID | None
+    """The decision that planned it."""
     created_at: datetime
     finished_at: datetime | None
 
@@ -90,6 +99,9 @@ class CaseOut(Out, frozen=True, kw_only=True):
     policy_name: str
     policy_digest: str
     """The exact policy text this case keeps to its end."""
+    dunning_name: str | None
+    """The dunning policy it keeps; None where none applied."""
+    dunning_digest: str | None
     stop_reason: str | None
     opened_at: datetime
     closed_at: datetime | None
@@ -170,6 +182,7 @@ class DecisionOut(Out, frozen=True, kw_only=True):
     """Why: the facts, the rules considered, the limits that spoke, and what was decided."""
 
     id: UUID
+    kind: PolicyKind
     policy_digest: str
     rule: str
     facts: Mapping[str, Any]
@@ -183,7 +196,7 @@ class TimelineEntry(Out, frozen=True, kw_only=True):
 
     at: datetime
     kind: Literal["step", "attempt", "decision"]
-    """`attempt`: one that no step led to. `decision`: one that led to no step, such as to stop."""
+    """`attempt`: one that no step led to. `decision`: one about dunning, or that led to no step, such as to stop."""
     future: bool
     """Whether it is still to come."""
     step: StepOut | None

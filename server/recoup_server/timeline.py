@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from recoup_core.domain.recovery import StepState
+from recoup_core.domain.recovery import StepKind, StepState
 from recoup_core.storage.listing import CaseStory, DecisionRow, StoredEvent
 from recoup_server.schemas_out import (
     CaseOut,
@@ -39,7 +39,8 @@ def _entries(story: CaseStory) -> Iterator[TimelineEntry]:
     reasons = {decision.id: decision for decision in story.decisions}
     for step in story.steps:
         made = of_step.pop(step.id, None)
-        why = reasons.pop(step.decision_id, None) if step.decision_id else None
+        # a decision about dunning plans many steps: it stands by itself, and they name it
+        why = reasons.pop(step.decision_id, None) if step.decision_id and step.kind is StepKind.RETRY else None
         future = step.state is StepState.PLANNED
         happened = made.submitted_at if made else step.finished_at
         yield TimelineEntry(
@@ -68,6 +69,7 @@ def _decision(row: DecisionRow) -> DecisionOut:
 
     return DecisionOut(
         id=row.id,
+        kind=row.kind,
         policy_digest=row.policy_digest,
         rule=row.rule,
         facts=plain(row.facts),

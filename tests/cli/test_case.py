@@ -19,6 +19,17 @@ def test_a_case_is_told_with_its_reasons_and_what_comes_next(reported: Opened, r
     assert "unknown codes go to a person" not in done.out
 
 
+def test_its_dunning_is_told_with_each_steps_time(reported: Opened, recoup: Callable[..., Any]) -> None:
+    """Which dunning policy, which steps are to come and when, and why others are not."""
+    done = recoup("case", "show", "INV-1")
+
+    assert "dunning consumer " in done.out
+    assert "fires  ordinary campaign" in done.out
+    assert "opened+7d/message/reminder_2: " in done.out
+    assert "exhausted+14d/cancel_subscription: not planned: the case is not exhausted" in done.out
+    assert "-> opened+3d/message/reminder: to come at" in done.out
+
+
 def test_why_shows_the_rules_that_did_not_fire(reported: Opened, recoup: Callable[..., Any]) -> None:
     """Every condition that was false stands there with the fact's value."""
     done = recoup("case", "show", "INV-1", "--why")

@@ -25,6 +25,8 @@ def test_every_promised_command_is_there() -> None:
     assert {" ".join(path) for path in ALL} == {
         "up", "demo", "api", "worker", "scheduler", "migrate", "policy check", "policy explain", "case show",
         "audit verify", "keys create", "keys list", "keys revoke",
+        "policy apply", "policy versions", "policy show", "policy submit", "policy shadow", "policy activate",
+        "policy retire", "policy rollback",
     }  # fmt: skip
 
 

@@ -78,8 +78,8 @@ def test_explain_follows_the_time_it_is_given(recoup: Callable[..., Any]) -> Non
     early = recoup("policy", "explain", CONSUMER, *facts, "--now", "2026-09-10T12:00Z", "--json")
     late = recoup("policy", "explain", CONSUMER, *facts, "--now", "2026-09-24T12:00Z", "--json")
 
-    assert json.loads(early.out)["decision"]["outcome"]["at"].startswith("2026-09-15")
-    assert json.loads(late.out)["decision"]["outcome"]["at"].startswith("2026-10-15")
+    assert json.loads(early.out)["outcome"]["at"].startswith("2026-09-15")
+    assert json.loads(late.out)["outcome"]["at"].startswith("2026-10-15")
 
 
 def test_a_decline_code_is_looked_up(recoup: Callable[..., Any]) -> None:
@@ -88,7 +88,7 @@ def test_a_decline_code_is_looked_up(recoup: Callable[..., Any]) -> None:
 
     told = json.loads(done.out)
     assert told["facts"]["retryable"] == "no"
-    assert told["decision"]["outcome"] == {"type": "stop", "reason": "not_retryable"}
+    assert told["outcome"] == {"type": "stop", "reason": "not_retryable"}
 
 
 def test_a_used_up_rule_does_not_apply(recoup: Callable[..., Any]) -> None:

@@ -19,6 +19,13 @@ def service_url(database_url: str) -> str:
     return database_url
 
 
+def about_dunning(entry: dict[str, Any]) -> bool:
+    """Whether an entry of a timeline is a dunning step, or a decision about such steps."""
+    if entry["kind"] == "decision":
+        return bool(entry["decision"]["kind"] == "dunning")
+    return entry["kind"] == "step" and entry["step"]["key"] is not None
+
+
 def case_path(opened: dict[str, Any], rest: str = "") -> str:
     return f"/recovery-cases/{opened['case']['id']}{rest}"
 
@@ -121,9 +128,10 @@ async def test_the_timeline_tells_the_whole_story(api: Any, report: Report, run_
 
     story = (await api.get(case_path(opened, "/timeline"))).json()
 
-    kinds = [(entry["kind"], entry["future"]) for entry in story["entries"]]
+    entries = [entry for entry in story["entries"] if not about_dunning(entry)]
+    kinds = [(entry["kind"], entry["future"]) for entry in entries]
     assert kinds == [("attempt", False), ("step", False), ("step", True)]
-    reported, tried, planned = story["entries"]
+    reported, tried, planned = entries
     assert reported["attempt"]["origin"] == "reported"
     assert tried["attempt"]["state"] == "declined"
     assert tried["attempt"]["decline"]["category"] == "insufficient_funds"
@@ -141,8 +149,31 @@ async def test_a_decision_to_stop_is_on_the_timeline(api: Any, report: Report) -
 
     story = (await api.get(case_path(opened, "/timeline"))).json()
 
-    assert [entry["kind"] for entry in story["entries"]] == ["attempt", "decision"]
-    assert story["entries"][1]["decision"]["outcome"] == {"type": "stop", "reason": "not_retryable"}
+    entries = [entry for entry in story["entries"] if not about_dunning(entry)]
+    assert [entry["kind"] for entry in entries] == ["attempt", "decision"]
+    assert entries[1]["decision"]["outcome"] == {"type": "stop", "reason": "not_retryable"}
+
+
+async def test_dunning_steps_stand_on_the_same_timeline(api: Any, report: Report, run_due: Any) -> None:
+    """What was tried and what is still to come, each with what it says and the decision that planned it."""
+    opened = await report(code="expired_card")
+    await run_due()
+
+    story = (await api.get(case_path(opened, "/timeline"))).json()
+
+    assert (story["case"]["dunning_name"], len(story["case"]["dunning_digest"])) == ("consumer", 64)
+    entries = [entry for entry in story["entries"] if about_dunning(entry)]
+    [decided] = [entry["decision"] for entry in entries if entry["kind"] == "decision"]
+    assert (decided["kind"], decided["rule"]) == ("dunning", "only the customer can help")
+    steps = [entry["step"] for entry in entries if entry["kind"] == "step"]
+    assert {step["decision_id"] for step in steps} == {decided["id"]}
+    first, following = steps[:2]
+    assert (first["key"], first["state"]) == ("opened/message/update_payment_method", "skipped")
+    assert first["detail"]["refused"] == first["skipped_because"] == "no notifier can send by email"
+    assert (following["kind"], following["state"]) == ("message", "planned")
+    assert following["detail"] == {"template": "update_reminder", "channels": ["email", "sms"]}
+    coming = [entry["step"]["key"] for entry in entries if entry["future"]]
+    assert coming[-1] == "exhausted+30d/cancel_subscription"
 
 
 async def test_an_operation_again_gets_its_first_answer(api: Any, report: Report) -> None:

@@ -12,7 +12,7 @@ async def test_policies_in_force_are_listed(api: Any, service: Service) -> None:
     """By name, with the digest that cases are pinned to."""
     items = (await api.get("/policies")).json()["items"]
 
-    assert {item["digest"] for item in items} == {compiled.digest for compiled in service.context.book.policies}
+    assert {item["digest"] for item in items} == {compiled.digest for compiled in service.folder.policies}
     consumer = next(item for item in items if item["name"] == "cards-consumer")
     assert consumer["applies_to"] == {"method": ["card"]}
     assert consumer["rules"][-1] == "give up"
@@ -21,7 +21,7 @@ async def test_policies_in_force_are_listed(api: Any, service: Service) -> None:
 
 async def test_a_good_text_is_valid(api: Any, service: Service) -> None:
     """A text that could replace the policy of its name gets the digest it would have."""
-    text = next(c.policy.text for c in service.context.book.policies if c.policy.name == "cards-consumer")
+    text = next(c.policy.text for c in service.folder.policies if c.policy.name == "cards-consumer")
 
     answer = await api.post("/policies/check", {"text": text}, key=None)
 
@@ -43,6 +43,17 @@ async def test_a_text_with_mistakes_gets_each_with_its_place(api: Any) -> None:
     assert (problem["file"], problem["code"]) == ("mine.yaml", "unknown_fact")
     assert problem["line"] == 6
     assert "retryable" in problem["hint"]
+
+
+async def test_what_is_doubtful_is_told_beside_a_valid_text(api: Any, service: Service) -> None:
+    """A warning of lint doesn't keep a text from being used."""
+    text = next(c.policy.text for c in service.folder.policies if c.policy.name == "cards-consumer")
+    text = text.replace("decline: [issuer_generic,", "decline: [unknown, issuer_generic,")
+
+    found = (await api.post("/policies/check", {"text": text})).json()
+
+    assert found["valid"] is True
+    assert ("shadowed_rule", "warning") in {(each["code"], each.get("severity")) for each in found["problems"]}
 
 
 async def test_a_policy_that_clashes_with_one_in_force_is_told(api: Any) -> None:

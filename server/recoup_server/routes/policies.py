@@ -8,12 +8,13 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import RawBody
 
-from recoup_core.rules.book import ambiguities
+from recoup_core.rules.ambiguity import ambiguities
 from recoup_core.rules.compile import CompiledPolicy, compile_policy
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.errors import PolicyInvalid, Problem, Severity
+from recoup_core.rules.folder import PolicyFile, review_set
+from recoup_core.rules.schema import Policy
 from recoup_core.wiring import Service
-from recoup_server.auth import READS, WRITES_POLICIES
+from recoup_server.auth import READS, WRITES_POLICIES, Caller
 from recoup_server.examples import POLICY
 from recoup_server.openapi import BEARER, LISTS, refusals, takes
 from recoup_server.reading import read
@@ -27,30 +28,35 @@ CHECKS_AT_ONCE: Final = 2
 class PolicyChecker:
     """Checks texts away from the event loop, a few at a time."""
 
-    def __init__(self, in_force: Sequence[CompiledPolicy]) -> None:
-        self._in_force = [compiled.policy for compiled in in_force]
+    def __init__(self) -> None:
         self._places = asyncio.Semaphore(CHECKS_AT_ONCE)
 
-    async def check(self, text: str, name: str) -> PolicyCheckOut:
-        """Return what is wrong with a text, or its digest."""
+    async def check(self, text: str, name: str, in_force: Sequence[CompiledPolicy]) -> PolicyCheckOut:
+        """Return what is wrong with a text beside the policies in force, or its digest."""
         async with self._places:
-            return await asyncio.to_thread(_check, text, name, self._in_force)
+            return await asyncio.to_thread(_check, text, name, [compiled.policy for compiled in in_force])
 
 
 def _check(text: str, name: str, in_force: Sequence[Policy]) -> PolicyCheckOut:
-    try:
-        policy = parse_policy(text, source=name)
+    found, problems = review_set([PolicyFile(name, text)], called=name)
+    for policy in found.policies:
         others = [other for other in in_force if (other.kind, other.name) != (policy.kind, policy.name)]
-        problems = ambiguities([*others, policy])  # a policy of the same name would be replaced
-        if problems:
-            raise PolicyInvalid(problems)
+        problems += tuple(ambiguities([*others, policy]))  # a policy of the same name would be replaced
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return _invalid(problems)
+    [policy] = found.policies
+    try:
         compiled = compile_policy(policy)
     except PolicyInvalid as refusal:
-        return PolicyCheckOut(valid=False, problems=list(refusal.problems), digest=None, engine=None)
+        return _invalid((*problems, *refusal.problems))
     try:
-        return PolicyCheckOut(valid=True, problems=[], digest=compiled.digest, engine=compiled.engine_name)
+        return PolicyCheckOut(valid=True, problems=list(problems), digest=compiled.digest, engine=compiled.engine_name)
     finally:
         compiled.close()
+
+
+def _invalid(problems: Sequence[Problem]) -> PolicyCheckOut:
+    return PolicyCheckOut(valid=False, problems=list(problems), digest=None, engine=None)
 
 
 @get(
@@ -62,9 +68,10 @@ def _check(text: str, name: str, in_force: Sequence[Policy]) -> PolicyCheckOut:
     security=BEARER,
     tags=["policies"],
 )
-async def get_policies(service: NamedDependency[Service]) -> PolicyList:
-    """Return the policies that new cases are opened under."""
-    return PolicyList(items=[_out(compiled) for compiled in service.context.book.policies])
+async def get_policies(service: NamedDependency[Service], caller: NamedDependency[Caller]) -> PolicyList:
+    """Return the policies that the merchant's new cases are opened under: its own and, beside them, the house's."""
+    book = await service.context.policies.refresh(caller.merchant_id)
+    return PolicyList(items=[_out(compiled) for compiled in book.policies])
 
 
 @post(
@@ -78,10 +85,16 @@ async def get_policies(service: NamedDependency[Service]) -> PolicyList:
     tags=["policies"],
     opt=takes(PolicyIn, small=POLICY),
 )
-async def post_check(body: RawBody, checker: NamedDependency[PolicyChecker]) -> PolicyCheckOut:
+async def post_check(
+    body: RawBody,
+    checker: NamedDependency[PolicyChecker],
+    service: NamedDependency[Service],
+    caller: NamedDependency[Caller],
+) -> PolicyCheckOut:
     """Return every problem with its line and column; a text with problems is answered with 200 and `valid: false`."""
     given = read(body, PolicyIn)
-    return await checker.check(given.text, given.name)
+    book = await service.context.policies.refresh(caller.merchant_id)
+    return await checker.check(given.text, given.name, book.policies)
 
 
 def _out(compiled: CompiledPolicy) -> PolicyOut:

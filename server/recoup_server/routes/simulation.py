@@ -1,0 +1,88 @@
+"""Simulation: what new texts would have decided otherwise in the merchant's own past cases."""
+
+from functools import partial
+
+from litestar import post
+from litestar.di import NamedDependency
+from litestar.params import RawBody
+
+from recoup_core.flows.history import latest_cases, planned_with_live, simulate
+from recoup_core.rules.compile import compile_policy
+from recoup_core.rules.errors import PolicyInvalid, Problem
+from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.simulation import SimulationReport, Simulator, TextIn
+from recoup_core.rules.simulation.report import add
+from recoup_core.rules.simulation.text import report_lines
+from recoup_core.storage.decisions import BEGINNING, Span
+from recoup_core.wiring import Service
+from recoup_server.auth import WRITES_POLICIES, Caller
+from recoup_server.errors import RequestInvalid
+from recoup_server.examples import SIMULATE
+from recoup_server.openapi import BEARER, refusals, takes
+from recoup_server.reading import read
+from recoup_server.schemas_simulation import SimulateIn, SimulateOut
+
+
+@post(
+    "/policies/simulate",
+    status_code=200,
+    operation_id="simulatePolicies",
+    summary="Try policies' texts on past cases",
+    guards=[WRITES_POLICIES],
+    responses=refusals(400, 401, 403, 413, 422, 503),
+    security=BEARER,
+    tags=["policies"],
+    opt=takes(SimulateIn, small=SIMULATE),
+)
+async def post_simulate(
+    body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller]
+) -> SimulateOut:
+    """Return what would change if the texts went live beside what else is in force: counts, amounts, examples.
+
+    A case is followed until the first decision that comes out otherwise; what can't be known is named, not guessed.
+    """
+    given = read(body, SimulateIn)
+    span = _span(given, caller.merchant_id, service)
+    new = tuple(TextIn(source=each.name, text=each.text) for each in given.texts)
+    in_thread = service.context.policies.in_thread
+    kinds = await in_thread(_check, new)
+    plan = await planned_with_live(service.database, caller.merchant_id, new)
+    simulator = await in_thread(Simulator, plan)
+    report = SimulationReport()
+    cases = latest_cases(service.database, _of_kind(span, kinds), given.limit)
+    async for _, part in simulate(cases, partial(in_thread, simulator)):
+        add(report, part)
+    return SimulateOut(words=list(report_lines(report)), report=report)
+
+
+def _span(given: SimulateIn, merchant_id: str, service: Service) -> Span:
+    since, until = given.since or BEGINNING, given.until or service.clock.now()
+    if since >= until:
+        raise RequestInvalid("since", "must lie before `until`")
+    return Span(since=since, until=until, merchant_id=merchant_id)
+
+
+def _check(texts: tuple[TextIn, ...]) -> frozenset[str]:
+    """Compile the new texts, publish gate included; return their kinds, or raise `PolicyInvalid` with all problems."""
+    problems: list[Problem] = []
+    kinds: set[str] = set()
+    for each in texts:
+        try:
+            compiled = compile_policy(parse_policy(each.text, source=each.source))
+        except PolicyInvalid as refusal:
+            problems.extend(refusal.problems)
+        else:
+            kinds.add(compiled.policy.kind.value)
+            compiled.close()
+    if problems:
+        raise PolicyInvalid(problems)
+    return frozenset(kinds)
+
+
+def _of_kind(span: Span, kinds: frozenset[str]) -> Span:
+    """Return the span narrowed to the one kind that is simulated, so that the limit counts cases of that kind."""
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    return Span(since=span.since, until=span.until, merchant_id=span.merchant_id, kind=kind)
+
+
+HANDLERS = (post_simulate,)
