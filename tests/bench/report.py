@@ -2,8 +2,9 @@
 
 import os
 import platform
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,7 +57,19 @@ def markdown(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def heading(places: Sequence[str]) -> str:
+_MARK: Final = re.compile(r"^<!-- measured: (\w+) -->\n", re.MULTILINE)
+
+
+def kept(page: str, sections: Mapping[str, str], order: Sequence[str]) -> str:
+    """Return the page with the sections given put in, in order; whatever else stands on it stays."""
+    text, *parts = _MARK.split(page)
+    found = dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+    found.update({name: section.strip() for name, section in sections.items()})
+    names = [*(name for name in order if name in found), *(name for name in found if name not in order)]
+    return "\n\n".join([text.strip(), *(f"<!-- measured: {name} -->\n\n{found[name]}" for name in names)]) + "\n"
+
+
+def heading() -> str:
     """Return when, where and with which versions the numbers were measured."""
     today = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     versions = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
@@ -65,7 +78,6 @@ def heading(places: Sequence[str]) -> str:
             f"- Measured {today} on {os.cpu_count()} cores ({_processor()}), {platform.system()} {platform.machine()},"
             f" Python {platform.python_version()}; everything of a run, clients and servers, shares these cores.",
             f"- Load of the machine when the run began: {os.getloadavg()[0]:.1f}.",
-            *(f"- {place}" for place in places),
             f"- {versions}",
         ]
     )

@@ -1,6 +1,7 @@
 """`python tests/bench/run.py [NAME ...]` measures and prints tables; `--write` keeps them in docs/benchmarks.md.
 
-Each benchmark runs in a process of its own. None asserts anything about time: numbers are read by people.
+Each benchmark runs in a process of its own and has a section of its own on the page: those that were not asked for, or
+failed, stay as they were. None asserts anything about time: numbers are read by people.
 """
 
 import argparse
@@ -12,12 +13,11 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from report import Result, heading, markdown, tell
+from report import Result, heading, kept, markdown, tell
 
-NAMES: Final = ("decisions", "payments", "jobs", "claims", "memory")
+NAMES: Final = ("decisions", "compile", "simulate", "payments", "jobs", "claims", "memory")
 TIMEOUT_S: Final = 3_600
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-BEGIN: Final = "<!-- measured: written by `make bench`, not by hand -->"
 
 
 def main() -> int:
@@ -39,17 +39,19 @@ def main() -> int:
 
 
 def _run(names: list[str], *, quick: bool, write: bool) -> int:
-    top = heading([])
-    results = {name: _measured(name, quick=quick) for name in names}
-    good = [result for result in results.values() if result is not None]
-    places = list(dict.fromkeys(place for result in good for place in result.places))
-    text = "\n".join([top, *(f"- {place}" for place in places), ""])
-    text += "\n" + "\n".join(markdown(table) for result in good for table in result.tables)
-    print(text)
-    if write:
-        before = PAGE.read_text().partition(BEGIN)[0] if PAGE.exists() else "# Benchmarks\n\n"
-        PAGE.write_text(f"{before}{BEGIN}\n\n{text}")
-    failed = [name for name, result in results.items() if result is None]
+    sections: dict[str, str] = {}
+    for name in names:
+        top = heading()
+        result = _measured(name, quick=quick)
+        if result is None:
+            continue
+        places = "".join(f"- {place}\n" for place in result.places)
+        sections[name] = f"{top}\n{places}\n" + "\n".join(markdown(table) for table in result.tables)
+        print(sections[name])
+        if write:  # at once: a later benchmark that fails loses nothing
+            before = PAGE.read_text() if PAGE.exists() else "# Benchmarks\n"
+            PAGE.write_text(kept(before, {name: sections[name]}, NAMES))
+    failed = [name for name in names if name not in sections]
     for name in failed:
         tell(f"{name} could not be measured; see above")
     return 1 if failed else 0

@@ -3,6 +3,7 @@
 Opening two hundred thousand cases one by one would take longer than what is measured.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -77,9 +78,7 @@ async def due_cases(service: Service, count: int) -> int:
     copies = -(-count // len(TOKENS)) - 1
     async with service.database.transaction() as connection:
         await connection.execute("SET LOCAL statement_timeout = 0")
-        for table in _IDS:
-            columns = [row[0] for row in await connection.fetch(_COLUMNS, table)]
-            await connection.execute(_copy_sql(table, columns), copies, timeout=FILL_TIMEOUT_S)
+        await copy_rows(connection, _IDS, copies)
         await connection.execute("UPDATE timeline_step SET due_at = now()", timeout=FILL_TIMEOUT_S)
         await connection.execute("DELETE FROM job")
         await connection.execute(_JOBS, timeout=FILL_TIMEOUT_S)
@@ -88,6 +87,14 @@ async def due_cases(service: Service, count: int) -> int:
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
     return (copies + 1) * len(TOKENS)
+
+
+async def copy_rows(connection: asyncpg.Connection, tables: Iterable[str], copies: int) -> None:
+    """Put in so many copies of every row of the tables, in an order that foreign keys allow."""
+    for table in tables:
+        columns = [row[0] for row in await connection.fetch(_COLUMNS, table)]
+        await connection.execute(_copy_sql(table, columns), copies, timeout=FILL_TIMEOUT_S)
+        await connection.execute(f"ANALYZE {table}")  # else the next table's foreign keys are looked up by reading all
 
 
 async def make_due(service: Service) -> None:

@@ -2,9 +2,15 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from recoup_cli.main import cli
+import pytest
+import yaml
+from tests.house.commands import commands_in, unknown_in
+from tests.house.conftest import ROOT
+
 from recoup_core.settings import Settings, load_settings
 from recoup_core.settings_reader import PREFIX, leaf_paths
 
@@ -32,11 +38,55 @@ def test_the_first_screen_shows_demo_and_tests(root: Path) -> None:
     assert any(line.startswith("make test") for line in first)
 
 
-def test_every_command_a_document_names_exists(root: Path) -> None:
-    """`recoup ...` in a document starts with a command that there is."""
-    for name in ("README.md", "docs/operations.md", "docker-compose.yml", "docs/CHANGELOG.md"):
-        named = set(re.findall(r"(?:^|`)recoup ([a-z]+)", read(root, name), re.MULTILINE))
-        assert named <= set(cli.commands), name
+DOCUMENTS = sorted(
+    path.relative_to(ROOT)
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "policies/*.md",
+        "*/README.md",
+        "core/adr/*.md",
+        "docker-compose.yml",
+        ".ci/run",
+    )
+    for path in ROOT.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS, ids=str)
+def test_every_command_and_option_a_document_names_exists(name: Path) -> None:
+    """What people copy from a document runs."""
+    text = (ROOT / name).read_text()
+
+    assert {command: word for command in commands_in(text) if (word := unknown_in(command))} == {}
+
+
+def test_commands_are_found_and_held_to_the_command_line() -> None:
+    """Else the test above could not fail."""
+    wrong = "`recoup polcy check`\n  recoup policy check \\\n    --fromat json | cat\n- run: recoup nothing\n"
+    text = f"{wrong}the word recoup is ours\n"
+
+    assert [unknown_in(command) for command in commands_in(text)] == ["polcy", "--fromat", "nothing"]
+    assert unknown_in("policy check policies --format sarif --strict") is None
+
+
+def test_pipelines_in_the_documents_are_yaml_with_commands_that_exist() -> None:
+    """A step that is quoted away from its line would be missed by looking at lines alone."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/policies/ci.md").read_text(), re.M | re.S)
+
+    found = [line for block in blocks for line in steps(yaml.safe_load(block)) if line.startswith("recoup ")]
+
+    assert len(found) >= 5
+    assert [unknown_in(line.partition(">")[0].removeprefix("recoup ")) for line in found] == [None] * len(found)
+
+
+def steps(part: Any) -> Iterator[str]:
+    """Yield every text in a pipeline."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, dict | list):
+        for each in part.values() if isinstance(part, dict) else part:
+            yield from steps(each)
 
 
 def test_every_setting_is_documented_and_nothing_else(root: Path) -> None:
@@ -67,9 +117,9 @@ def test_the_changelog_knows_the_version(root: Path) -> None:
     assert f"\n## {version}" in read(root, "docs/CHANGELOG.md")
 
 
-def test_links_in_documents_lead_somewhere(root: Path) -> None:
+def test_links_in_documents_lead_somewhere() -> None:
     """A relative link names a file of the checkout."""
-    for name in ("README.md", "docs/operations.md", "docs/configuration.md"):
-        here = (root / name).parent
-        links = re.findall(r"\]\((?!https?:)([^)#]+)", read(root, name))
+    for name in DOCUMENTS:
+        here = (ROOT / name).parent
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text())
         assert [link for link in links if not (here / link).exists()] == [], name

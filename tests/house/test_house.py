@@ -55,7 +55,9 @@ def test_every_refusal_has_a_code_of_its_own() -> None:
 
 def test_nothing_is_left_unfinished(files: list[Path]) -> None:
     """What is not done is not in the code."""
-    assert found(UNFINISHED, files) == []
+    written = [path for path in files if path.name != "schema.json"]  # which lists a currency of that name
+
+    assert found(UNFINISHED, written) == []
 
 
 def test_no_file_names_a_machine_or_a_registry(files: list[Path]) -> None:

@@ -9,6 +9,7 @@ from recoup_core.domain.attempt import ATTEMPT
 from recoup_core.domain.machine import Machine
 from recoup_core.domain.payment import PAYMENT
 from recoup_core.domain.recovery import CASE, STEP
+from recoup_core.domain.versions import VERSION
 from recoup_core.storage.engine import Database
 
 MACHINES: dict[str, Machine[Any, Any]] = {
@@ -16,6 +17,7 @@ MACHINES: dict[str, Machine[Any, Any]] = {
     "recovery_case": CASE,
     "timeline_step": STEP,
     "attempt": ATTEMPT,
+    "policy_version": VERSION,
 }
 
 
