@@ -78,7 +78,7 @@ secrets: ## random passwords for docker compose in .recoup/secrets; those that a
 
 lock: install ## resolve requirements.lock anew
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv; }
-	.venv-lock/bin/uv pip compile pyproject.toml --group dev --extra embedded --universal --python-version 3.11 \
+	.venv-lock/bin/uv pip compile pyproject.toml --group dev --extra embedded --extra parquet --universal --python-version 3.11 \
 		--no-emit-index-url --generate-hashes --no-emit-package durable-rules --upgrade \
 		--custom-compile-command "make lock" --quiet -o requirements.lock
 	.venv-lock/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
