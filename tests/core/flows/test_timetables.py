@@ -173,35 +173,35 @@ def executed_at(story: Story, due: datetime) -> datetime:
 
 
 CONSUMER = {
-    "funds, ordinary week: the last of the month, then the first; 30 October is beyond 28 days": Story(
-        failed="2026-09-08 10:00", code="insufficient_funds", times=["2026-09-30 06:00+j1", "2026-10-01 06:00+j2"]
+    "funds, ordinary week: the last of the month; the first brings no more money; 30 October is beyond 35 days": Story(
+        failed="2026-09-08 10:00", code="insufficient_funds", times=["2026-09-30 06:00+j1"]
     ),
     "funds, month end on a Sunday: Monday the 1st; 28 February is a Sunday, so Friday the 26th": Story(
         failed="2027-01-31 10:00", code="insufficient_funds", times=["2027-02-01 06:00+j1", "2027-02-26 06:00+j2"]
     ),
     "funds over the spring change: six o'clock is summer time": Story(
-        failed="2027-03-10 10:00", code="insufficient_funds", times=["2027-03-31 06:00+j1", "2027-04-01 06:00+j2"]
+        failed="2027-03-10 10:00", code="insufficient_funds", times=["2027-03-31 06:00+j1"]
     ),
     "funds over the autumn change: 31 October is a Saturday and 1 November a Sunday, both are paid on Friday": Story(
         failed="2026-10-20 10:00", code="insufficient_funds", times=["2026-10-30 06:00+j1"]
     ),
     "funds, leap year: the last of February is the 29th": Story(
-        failed="2028-02-20 10:00", code="insufficient_funds", times=["2028-02-29 06:00+j1", "2028-03-01 06:00+j2"]
+        failed="2028-02-20 10:00", code="insufficient_funds", times=["2028-02-29 06:00+j1"]
     ),
     "funds, Christmas: 1 January is a holiday and is paid on 31 December, which is a payday anyhow": Story(
         failed="2026-12-20 10:00", code="insufficient_funds", times=["2026-12-31 06:00+j1"]
     ),
-    "funds, USA, Thanksgiving: paid on the 1st, 15th and last; no holiday in the way": Story(
+    "funds, USA, Thanksgiving: paid on the 1st, 15th and last; the 1st is the same money as the last": Story(
         failed="2026-11-18 10:00",
         code="insufficient_funds",
         country="US",
-        times=["2026-11-30 06:00+j1", "2026-12-01 06:00+j2", "2026-12-15 06:00+j3"],
+        times=["2026-11-30 06:00+j1", "2026-12-15 06:00+j2"],
     ),
     "funds, USA, spring change on 14 March": Story(
         failed="2027-03-05 10:00",
         code="insufficient_funds",
         country="US",
-        times=["2027-03-15 06:00+j1", "2027-03-31 06:00+j2", "2027-04-01 06:00+j3"],
+        times=["2027-03-15 06:00+j1", "2027-03-31 06:00+j2"],
     ),
     "funds, scheduler down over payday: made good on the next morning, 2 October; the next payday is too late": Story(
         failed="2026-09-08 10:00",
@@ -291,12 +291,12 @@ CONSUMER = {
         down=("2026-09-08 11:00", "2026-09-09 11:00"),
         times=["2026-09-08 11:00", "2026-09-09 17:00", "2026-09-10 17:00", "2026-09-11 17:00", "2026-09-12 17:00"],
     ),
-    "technical: 5, 10, 20, 40, 80, 160, 320 minutes, 6 hours": Story(
+    "technical: 5, 10, 20, 40, 80, 160 minutes, 6 hours": Story(
         failed="2026-09-08 10:00",
         code="processing_error",
         times=[
             "2026-09-08 10:05", "2026-09-08 10:15", "2026-09-08 10:35", "2026-09-08 11:15", "2026-09-08 12:35",
-            "2026-09-08 15:15", "2026-09-08 20:35", "2026-09-09 02:35",
+            "2026-09-08 15:15", "2026-09-08 21:15",
         ],
     ),
     "technical, autumn night: 160 minutes after 00:35 are the second 02:15": Story(
@@ -304,16 +304,7 @@ CONSUMER = {
         code="processing_error",
         times=[
             "2026-10-24 22:05", "2026-10-24 22:15", "2026-10-24 22:35", "2026-10-24 23:15", "2026-10-25 00:35",
-            "2026-10-25 02:15 again", "2026-10-25 07:35", "2026-10-25 13:35",
-        ],
-    ),
-    "technical, Mastercard: the ninth within 24 hours waits until the first has left the window": Story(
-        failed="2026-09-08 10:00",
-        code="processing_error",
-        network=Network.MASTERCARD,
-        times=[
-            "2026-09-08 10:05", "2026-09-08 10:15", "2026-09-08 10:35", "2026-09-08 11:15", "2026-09-08 12:35",
-            "2026-09-08 15:15", "2026-09-08 20:35", "2026-09-09 10:00",
+            "2026-10-25 02:15 again", "2026-10-25 08:15",
         ],
     ),
     "expired, no backup: the customer has to act": Story(
@@ -377,14 +368,14 @@ BUSINESS = {
 SEPA = {"source": DeclineSource.SEPA, "method": Method.SEPA_DEBIT}
 ACH = {"source": DeclineSource.ACH, "method": Method.ACH_DEBIT, "country": "US"}
 DEBIT = {
-    "AM04, ordinary week: two paydays, then no more": Story(
-        failed="2026-09-08 10:00", code="AM04", times=["2026-09-30 00:00", "2026-10-01 00:00"], **SEPA
+    "AM04, ordinary week: one payday; the next is beyond 42 days": Story(
+        failed="2026-09-08 10:00", code="AM04", times=["2026-09-30 00:00"], **SEPA
     ),
     "AM04, Christmas: 31 December pays for New Year, too; 29 January is beyond 42 days": Story(
         failed="2026-12-10 10:00", code="AM04", times=["2026-12-31 00:00"], **SEPA
     ),
     "AM04, leap day": Story(
-        failed="2028-02-20 10:00", code="AM04", times=["2028-02-29 00:00", "2028-03-01 00:00"], **SEPA
+        failed="2028-02-20 10:00", code="AM04", times=["2028-02-29 00:00", "2028-03-31 00:00"], **SEPA
     ),
     "MS03: 3 and 7 days, both Fridays": Story(
         failed="2026-09-08 10:00", code="MS03", times=["2026-09-11 10:00", "2026-09-18 10:00"], **SEPA
@@ -392,8 +383,8 @@ DEBIT = {
     "MD01: without a mandate never": Story(
         failed="2026-09-08 10:00", code="MD01", times=[], stop="not_retryable", **SEPA
     ),
-    "R01, Thanksgiving: the last of November and the first of December": Story(
-        failed="2026-11-18 10:00", code="R01", times=["2026-11-30 00:00", "2026-12-01 00:00"], **ACH
+    "R01, Thanksgiving: the last of November and the fifteenth of December": Story(
+        failed="2026-11-18 10:00", code="R01", times=["2026-11-30 00:00", "2026-12-15 00:00"], **ACH
     ),
     "R01, spring change: midnight on the wall, in winter and in summer time": Story(
         failed="2027-03-02 10:00", code="R01", times=["2027-03-15 00:00", "2027-03-31 00:00"], **ACH

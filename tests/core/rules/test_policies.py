@@ -90,7 +90,7 @@ def test_insufficient_funds_wait_for_the_morning_of_payday(book: PolicyBook) -> 
     assert isinstance(action, RetrySpec)
     assert action.between is not None
     assert [clock.isoformat("minutes") for clock in action.between] == ["06:00", "10:00"]
-    assert (action.on, action.zone, action.within) == ("payday", "customer", timedelta(days=28))
+    assert (action.on, action.zone, action.within) == ("payday", "customer", timedelta(days=35))
     assert action.jitter > timedelta()
 
 

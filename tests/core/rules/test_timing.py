@@ -211,6 +211,21 @@ def test_a_payday_is_never_the_day_of_the_failure() -> None:
     assert planned_at(spec, just_after_midnight) == utc("2026-12-30 05:00")
 
 
+@pytest.mark.parametrize(
+    ("failed", "expected"),
+    [
+        ("2026-03-31 08:00", "2026-04-30 04:00"),  # tried on the month's last day: the first brings no more money
+        ("2026-03-30 08:00", "2026-03-31 04:00"),  # the day before was no payday
+        ("2026-04-01 08:00", "2026-04-30 04:00"),
+    ],
+)
+def test_two_paydays_of_one_salary_are_one(failed: str, expected: str) -> None:
+    """German paydays are the last business day and the first; a second try the day after the first would be in vain."""
+    spec = RetrySpec(on="payday", between=MORNING, zone="customer")
+
+    assert planned_at(spec, context(failed, country="DE", customer_zone="Europe/Berlin")) == utc(expected)
+
+
 def test_a_payday_passed_by_the_window_is_not_left_for_the_day_after() -> None:
     """After moving into the window the day must still be a payday."""
     spec = RetrySpec(after=(7 * DAY,), on="payday", between=MORNING, zone="customer")

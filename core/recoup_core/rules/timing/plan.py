@@ -22,6 +22,9 @@ from recoup_core.rules.timing.windows import Span, day_spans, local_day, merged,
 MAX_SEARCH_DAYS: Final = 400
 """How many days ahead a fitting moment is looked for: a year and a month, so that every yearly holiday has passed."""
 
+SAME_MONEY: Final = timedelta(days=5)
+"""Paydays closer than this are one: salaries on the month's last business day, benefits on the first of the next."""
+
 _MICROSECOND: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
 _HASH_BITS: Final = 256
@@ -161,13 +164,14 @@ def _day_allowed(day: date, spec: RetrySpec, ctx: TimingContext, zone: ZoneInfo)
     """Return what the day is, in words, where `on` allows it.
 
     A second try on the day of the failure almost never changes the answer (CFPB 2016: 3 % of same-day repeats), so a
-    payday is never that day.
+    payday is never that day. Nor is it a payday so soon after one that was tried in vain that both bring the same money.
     """
     if spec.on == Day.BUSINESS_DAY:
         return f"business day {day}" if is_business_day(day, ctx.country) else None
-    if day == local_day(ctx.last_failed_at, zone):
+    failed, days = local_day(ctx.last_failed_at, zone), ctx.paydays or paydays(ctx.country).days
+    if day == failed or (day - failed < SAME_MONEY and payday_on(failed, days, ctx.country)):
         return None
-    reason = payday_on(day, ctx.paydays or paydays(ctx.country).days, ctx.country)
+    reason = payday_on(day, days, ctx.country)
     return f"payday {day} ({reason})" if reason else None
 
 
