@@ -17,9 +17,10 @@ from recoup_cli.refusals import MISUSED, Refused
 from recoup_cli.single import MERCHANT
 from recoup_core.flows.context import Context
 from recoup_core.flows.explain import CaseTold, decide_again, explain_case, explain_live
+from recoup_core.rules.book import PolicyBook
 from recoup_core.rules.compile import CompiledPolicy, compile_policy
 from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.explain import Explained, choose, explain
+from recoup_core.rules.explain import Explained, explain
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
 from recoup_core.rules.folder import read_folder
 from recoup_core.rules.given import FactsInvalid
@@ -130,7 +131,7 @@ def _of_path(path: Path, kind: PolicyKind | None, given: Sequence[str], what_if:
     if path.is_dir():
         vocabulary = VOCABULARIES[kind or PolicyKind.RETRY]
         facts = read_facts(given, vocabulary, vocabulary.baseline)
-        return explain(choose(policies, vocabulary.kind, facts), facts, what_if, policies)
+        return explain(PolicyBook(policies).choose(vocabulary.kind, facts), facts, what_if, policies)
     [only] = policies
     if kind not in (None, only.policy.kind):
         raise Refused(f"{path} is a {only.policy.kind} policy, not one of the kind {kind}", code=MISUSED)

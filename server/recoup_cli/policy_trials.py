@@ -1,12 +1,16 @@
 """`recoup policy experiment`, `shadow-report` and `migrate`: what a version would do, tried on real payments."""
 
+from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import click
 import msgspec
 
 from recoup_cli.policy_desk import SHORT, change_of, changes, merchant_option, one_version, with_policies
+from recoup_cli.progress import progress
 from recoup_cli.refusals import Refused
+from recoup_cli.spans import counted
 from recoup_core.analytics.experiments import Interval
 from recoup_core.domain.experiment import (
     DEFAULT_MATURITY,
@@ -31,10 +35,18 @@ DEFAULT_MERCHANT = "default"
 SHOWN_MOVES = 20
 """Cases of a preview that are listed; all of them count."""
 
+
+def _two_decimals(_: click.Context, __: click.Parameter, share: float) -> float:
+    if round(share, 2) != share:
+        raise click.BadParameter("more than two decimals")
+    return share
+
+
 _share = click.option(
     "--share",
     type=click.FloatRange(0, 100),
     required=True,
+    callback=_two_decimals,
     help="The version's share of new cases, in per cent, to two decimals.",
 )
 _case_merchant = click.option("--merchant", default=DEFAULT_MERCHANT, show_default=True, help="Whose cases.")
@@ -123,9 +135,9 @@ def report(experiment_id: UUID, merchant: str | None, as_json: bool) -> None:
     for arm in Arm:
         _tell_arm(found, arm)
     result = found.result
-    click.echo(f"difference (treatment less control)  {_bounds(result.difference)}  for one look")
-    click.echo(f"                                     {_bounds(result.always_valid)}  however often one looks")
-    click.echo(f"=> {result.verdict}  (split as set: p = {result.split_p:.3f})")
+    click.echo(f"difference  {_points(result.difference)}  for one look; treatment less control, in points")
+    click.echo(f"            {_points(result.always_valid)}  however often one looks; the stop rule goes by these")
+    click.echo(f"=> {result.verdict}  (split as it was set: p = {result.split_p:.3f})")
 
 
 @click.command("shadow-report", epilog="Example: recoup policy shadow-report 1a2b3c4d")
@@ -172,25 +184,43 @@ def migrate(
 ) -> None:
     """Move running cases to another version of their policy; each is decided anew at once, and the move is audited."""
 
-    async def go(context: Context) -> Moves:
+    by = By(merchant_id=merchant, actor=f"operator:{author}"[:200])
+
+    async def go(context: Context) -> _Tally:
         under_digest = None if under is None else await _digest(context, merchant, under)
         to_digest = None if target is None else await _digest(context, merchant, target)
-        moves: list[Move] = []
-        after: UUID | None = None
-        while True:
-            chosen = ChosenCases(kind=kind, ids=cases or None, under_digest=under_digest, after=after)
-            by = By(merchant_id=merchant, actor=f"operator:{author}")
-            page = await (
-                move_cases(context, by, chosen, to_digest)
-                if yes
-                else preview_moves(context, merchant, chosen, to_digest)
-            )
-            moves += page.items
-            after = page.next_after
-            if after is None:
-                return Moves(items=tuple(moves))
+        chosen = ChosenCases(kind=kind, ids=cases or None, under_digest=under_digest)
+        tally = _Tally()
+        with progress("moving cases" if yes else "looking at cases", None) as advance:
+            while True:  # pages of cases in the order of their ids: it ends with the last
+                page = await (
+                    move_cases(context, by, chosen, to_digest)
+                    if yes
+                    else preview_moves(context, merchant, chosen, to_digest)
+                )
+                tally.take(page)
+                advance(len(page.items))
+                if page.next_after is None:
+                    return tally
+                chosen = msgspec.structs.replace(chosen, after=page.next_after)
 
     _tell_moves(with_policies(go), done=yes)
+
+
+class _Tally:
+    """What became of any number of cases, and the first of them."""
+
+    def __init__(self) -> None:
+        self.shown: list[Move] = []
+        self.total = self.movable = 0
+        self.stay: Counter[str] = Counter()
+
+    def take(self, page: Moves) -> None:
+        """Count a page."""
+        self.shown += page.items[: SHOWN_MOVES - len(self.shown)]
+        self.total += len(page.items)
+        self.movable += page.movable
+        self.stay.update(move.refused for move in page.items if move.refused is not None)
 
 
 async def _digest(context: Context, merchant: str, wanted: str) -> str:
@@ -208,8 +238,8 @@ async def _digest(context: Context, merchant: str, wanted: str) -> str:
     raise AssertionError("unreachable: the house's look raises")
 
 
-def _tell_moves(moves: Moves, *, done: bool) -> None:
-    for move in moves.items[:SHOWN_MOVES]:
+def _tell_moves(tally: _Tally, *, done: bool) -> None:
+    for move in tally.shown:
         where = "no policy" if move.from_digest is None else f"{move.from_policy} {move.from_digest[:SHORT]}"
         if move.refused is not None:
             click.echo(f"  case {move.case_id}  {where}  stays: {move.refused}")
@@ -217,11 +247,12 @@ def _tell_moves(moves: Moves, *, done: bool) -> None:
         assert move.to_digest is not None  # not refused
         click.echo(f"  case {move.case_id}  {where} -> {move.to_policy} {move.to_digest[:SHORT]}")
         click.echo(f"      {_next(move.before)}  ->  {_next(move.after)}")
-    more = len(moves.items) - SHOWN_MOVES
-    if more > 0:
-        click.echo(f"  ... and {more} more")
-    click.echo(f"{moves.movable} of {len(moves.items)} cases {'moved' if done else 'would move'}")
-    if moves.movable and not done:
+    if tally.total > len(tally.shown):
+        click.echo(f"  ... and {tally.total - len(tally.shown):,} more")
+    for because, count in tally.stay.most_common():
+        click.echo(f"not moved, {counted(count, 'case')}: {because}")
+    click.echo(f"{tally.movable:,} of {counted(tally.total, 'case')} {'moved' if done else 'would move'}")
+    if tally.movable and not done:
         click.echo("--yes moves them", err=True)
 
 
@@ -234,8 +265,9 @@ def _next(step: NextStep | None) -> str:
     return f"{step.what} {step.at:%Y-%m-%d %H:%M}Z{more} ({step.rule})"
 
 
-def _outcome(outcome: dict[str, str]) -> str:
-    return " ".join(str(outcome[key]) for key in ("type", "at", "reason") if key in outcome)
+def _outcome(outcome: dict[str, Any]) -> str:
+    steps = [counted(len(outcome["steps"]), "step")] if "steps" in outcome else []
+    return " ".join([*(str(outcome[key]) for key in ("type", "at", "reason") if key in outcome), *steps])
 
 
 def _bp(share: float) -> int:
@@ -244,20 +276,31 @@ def _bp(share: float) -> int:
 
 def _line(each: Experiment) -> str:
     state = "running" if each.stopped_at is None else f"stopped {each.stopped_at:%Y-%m-%d}: {each.stopped_because}"
-    return f"{each.id}  {each.kind}/{each.name}  {each.share_bp / 100:g} %  since {each.started_at:%Y-%m-%d}  {state}"
+    won = "" if each.winner is None else f"; {each.winner} was better"
+    return (
+        f"{each.id}  {each.kind}/{each.name}  {each.share_bp / 100:g} %  {each.merchant_id or 'house'}"
+        f"  since {each.started_at:%Y-%m-%d}  {state}{won}"
+    )
 
 
 def _tell_arm(found: flow.Report, arm: Arm) -> None:
     result = found.result.arms[arm]
-    rate = "nothing matured yet" if result.rate is None else f"recovery rate {_bounds(result.rate)}"
-    click.echo(f"{arm:<10} {result.opened} customers, {result.matured} matured, {result.recovered} recovered  {rate}")
+    rate = "" if result.rate is None else f": {_percent(result.rate)}"
+    click.echo(
+        f"{arm:<10}  {counted(result.opened, 'customer')}, {result.matured:,} matured,"
+        f" {result.recovered:,} of them recovered{rate}"
+    )
     for money in found.money:
         if money.arm == arm:
             got, owed = (Money(minor, money.currency) for minor in (money.recovered_minor, money.owed_minor))
-            click.echo(f"           {got} of {owed}")
+            click.echo(f"            {got} of {owed}")
 
 
-def _bounds(interval: Interval | None) -> str:
+def _percent(interval: Interval) -> str:
+    return f"{interval.estimate:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
+
+
+def _points(interval: Interval | None) -> str:
     if interval is None:
         return "can't be told yet"
-    return f"{interval.estimate:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"
+    return f"{100 * interval.estimate:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"

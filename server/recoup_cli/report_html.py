@@ -35,12 +35,13 @@ p { margin: .3rem 0 .7rem; max-width: 46rem; }
 .card b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .card small { color: var(--soft); display: block; }
 .scroll { overflow-x: auto; }
+.scroll table:not(.bars) { min-width: 34rem; }
 table { border-collapse: collapse; width: 100%; margin: .4rem 0 1rem; font-size: .92rem; }
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .7rem .4rem 0; border-bottom: 1px solid var(--line);
-         overflow-wrap: anywhere; }
+         overflow-wrap: break-word; }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td ul, td p { margin: 0; padding-left: 1.1rem; }
 td p { padding-left: 0; }
 svg { display: block; width: 100%; height: 1rem; }
@@ -54,6 +55,7 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
   :root { --ink: #000; --soft: #444; --line: #bbb; --paper: #fff; --card: #fff; --bar: #555; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   h2 { break-after: avoid; } tr, .card { break-inside: avoid; } .scroll { overflow: visible; }
+  .scroll table:not(.bars) { min-width: 0; }
 }
 """
 

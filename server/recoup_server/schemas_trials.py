@@ -1,5 +1,6 @@
 """What requests and answers about shadows, experiments and moved cases carry."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -11,7 +12,7 @@ from recoup_core.analytics.experiments import Interval, Verdict
 from recoup_core.domain.experiment import DEFAULT_MATURITY, DEFAULT_MIN_MATURED, MAX_MATURITY, WHOLE_BP, Arm, Experiment
 from recoup_core.flows.experiments import Report
 from recoup_core.flows.migrate import Moves, NextStep
-from recoup_core.flows.shadow import ShadowReport
+from recoup_core.storage.shadows import ShadowDifference, ShadowSeen
 from recoup_server.schemas_in import Body
 from recoup_server.schemas_out import Out
 
@@ -97,7 +98,7 @@ class ArmOut(Out, frozen=True, kw_only=True):
 
 
 class ExperimentReportOut(Out, frozen=True, kw_only=True):
-    """What an experiment has shown so far."""
+    """What an experiment has shown so far, on the asking merchant's cases."""
 
     experiment: ExperimentOut
     verdict: Verdict
@@ -108,7 +109,7 @@ class ExperimentReportOut(Out, frozen=True, kw_only=True):
     always_valid: Interval | None
     """The same with bounds that hold however often one looks; the stop rule goes by these."""
     split_p: float
-    """How likely a split of the cases at least as uneven is where nothing is broken."""
+    """How likely it is that the split was ever this uneven where nothing is broken."""
 
 
 class DifferenceOut(Out, frozen=True, kw_only=True):
@@ -177,12 +178,12 @@ def report_out(report: Report) -> ExperimentReportOut:
     )
 
 
-def shadow_out(report: ShadowReport, cursor: str | None) -> ShadowOut:
-    """Return what a shadow has seen as the API shows it."""
+def shadow_out(seen: ShadowSeen, differences: Sequence[ShadowDifference], cursor: str | None) -> ShadowOut:
+    """Return what a shadow has seen, with a page of its differences, as the API shows it."""
     return ShadowOut(
-        decided=report.seen.decided,
-        differed=report.seen.differed,
-        seen_until=report.seen.seen_until,
+        decided=seen.decided,
+        differed=seen.differed,
+        seen_until=seen.seen_until,
         differences=[
             DifferenceOut(
                 case_id=each.case_id,
@@ -193,7 +194,7 @@ def shadow_out(report: ShadowReport, cursor: str | None) -> ShadowOut:
                 shadow_rule=each.shadow_rule,
                 shadow_outcome=each.shadow_outcome,
             )
-            for each in report.differences
+            for each in differences
         ],
         next_cursor=cursor,
     )

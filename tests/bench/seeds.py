@@ -79,7 +79,7 @@ async def due_cases(service: Service, count: int) -> int:
     async with service.database.transaction() as connection:
         await connection.execute("SET LOCAL statement_timeout = 0")
         await copy_rows(connection, _IDS, copies)
-        await connection.execute("UPDATE timeline_step SET due_at = now()", timeout=FILL_TIMEOUT_S)
+        await connection.execute("UPDATE timeline_step SET due_at = now() WHERE kind = 'retry'", timeout=FILL_TIMEOUT_S)
         await connection.execute("DELETE FROM job")
         await connection.execute(_JOBS, timeout=FILL_TIMEOUT_S)
     assert service.settings.database.url is not None  # the benchmark set it
@@ -110,7 +110,7 @@ _COLUMNS: Final = """
 
 _JOBS: Final = """
     INSERT INTO job (kind, subject_id, due_at, visible_at)
-    SELECT 'collect', id, now(), now() + interval '1 day' FROM timeline_step"""
+    SELECT 'collect', id, now(), now() + interval '1 day' FROM timeline_step WHERE kind = 'retry'"""
 
 
 def _copy_sql(table: str, columns: list[str]) -> str:

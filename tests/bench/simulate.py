@@ -90,17 +90,18 @@ def _table(rows: list[tuple[str, ...]], decisions: int) -> Table:
             f"`recoup policy simulate --history stored` and `recoup policy replay`, whole commands on {os.cpu_count()}"
             f" cores that PostgreSQL shares. {LIVED} card cases of six decline codes were lived through for"
             f" {MONTHS.days} days by the product's flows, the rest are copies of their rows: {number(decisions)} stored"
-            " decisions. Wall-clock time of the process, start and compiling included; run once each."
+            " decisions. Wall-clock time of the command, start and compiling included, and the CPU time of its own"
+            " processes; run once each."
         ),
-        head=("command", "cases", "seconds", "a second"),
+        head=("command", "cases", "seconds", "CPU seconds", "a second"),
         rows=tuple(rows),
     )
 
 
-def _timed(count: int, arguments: tuple[dict[str, str], Path, list[str]]) -> tuple[str, str]:
+def _timed(count: int, arguments: tuple[dict[str, str], Path, list[str]]) -> tuple[str, str, str]:
     env, folder, command = arguments
     tell(" ".join(command[-4:]))
-    started = time.perf_counter()
+    before, started = os.times(), time.perf_counter()
     subprocess.run(
         [sys.executable, *RECOUP, *command],
         env=env,
@@ -109,8 +110,9 @@ def _timed(count: int, arguments: tuple[dict[str, str], Path, list[str]]) -> tup
         stdout=subprocess.DEVNULL,
         timeout=TIMEOUT_S,
     )
-    spent = time.perf_counter() - started
-    return f"{spent:.1f}", number(count / spent)
+    spent, after = time.perf_counter() - started, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return f"{spent:.1f}", f"{cpu:.1f}", number(count / spent)
 
 
 def _simulate(env: dict[str, str], folder: Path, change: tuple[str, str]) -> tuple[dict[str, str], Path, list[str]]:

@@ -166,6 +166,9 @@ class Chaos:
             )
         ]
         assert wrong == []
+        asked = """SELECT s.id FROM timeline_step s WHERE s.kind LIKE '%_subscription' AND s.state = 'done' AND 1 <> (
+            SELECT count(*) FROM event e WHERE e.case_id = s.case_id AND e.data ->> 'step' = s.id::text)"""
+        assert await self.house.fetch(asked) == []  # billing is asked once for each step that is done
 
     async def _nothing_left(self) -> None:
         assert await self.house.value("SELECT count(*) FROM job") == 0

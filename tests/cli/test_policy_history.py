@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.cli.conftest import in_thread
 from recoup_cli.crew import MANY
 from recoup_cli.history_files import SUFFIXES, read_chunks
 from recoup_core.flows.recover import Opened
+from recoup_core.rules.history import HistoryRecord
 from recoup_core.wiring import shipped_policies
 
 SHIPPED = shipped_policies() / "retry" / "cards-consumer.yaml"
@@ -228,3 +230,16 @@ def test_a_large_file_is_read_in_pieces(tmp_path: Path) -> None:
     assert len(chunks) == 3
     assert [case.case for case in cases] == [f"case {n}" for n in range(1_200)]
     assert {len(case.decisions) for case in cases} == {2}
+
+
+def test_the_record_in_the_documentation_is_one(tmp_path: Path) -> None:
+    """What people copy from the page is read, and its table names exactly the fields there are."""
+    page = (Path(__file__).parents[2] / "docs" / "policies" / "history.md").read_text()
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "h.jsonl").write_text(" ".join(shown.split("\n")))
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", page, re.MULTILINE)
+
+    ((case,),) = read_chunks(tmp_path / "h.jsonl")
+
+    assert case.result == "recovered"
+    assert {name for row in rows for name in re.findall("[a-z_]+", row)} == set(HistoryRecord.__struct_fields__)

@@ -56,6 +56,13 @@ async def test_what_is_doubtful_is_told_beside_a_valid_text(api: Any, service: S
     assert ("shadowed_rule", "warning") in {(each["code"], each.get("severity")) for each in found["problems"]}
 
 
+async def test_a_file_of_names_is_no_policy(api: Any) -> None:
+    """Nothing can be decided with it."""
+    found = (await api.post("/policies/check", {"text": "kind: names\nroles: [lead]\n"})).json()
+
+    assert (found["valid"], [each["code"] for each in found["problems"]]) == (False, ["no_policies"])
+
+
 async def test_a_policy_that_clashes_with_one_in_force_is_told(api: Any) -> None:
     """The example covers all cards, as a shipped policy does: neither is narrower."""
     answer = await api.post("/policies/check", POLICY)

@@ -11,13 +11,13 @@ at once (a mixture sequential test: Johari, Koomen, Pekelis and Walsh, "Always v
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from math import log, sqrt
+from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
 from typing import Final
 
 import msgspec
 
-from recoup_core.domain.experiment import Arm
+from recoup_core.domain.experiment import WHOLE_BP, Arm
 
 CONFIDENCE: Final = 0.95
 
@@ -30,6 +30,10 @@ SMALLEST_EFFECT: Final = 0.02
 MISMATCH_P: Final = 0.001
 """A split of cases less likely than this under the shares that were set means something is broken (a usual bound:
 Fabijan et al., "Diagnosing sample ratio mismatch", KDD 2019)."""
+
+SPLIT_PRIOR: Final = 1_000
+"""How closely the mixture of shares lies around the one that was set: for a half, 48 to 52 per cent come soonest to
+light. It is as many customers as the mixture is worth."""
 
 
 class Cohort(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +94,7 @@ class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
     always_valid: Interval | None
     """The same with bounds that hold however often one looks; the stop rule goes by these."""
     split_p: float
-    """How likely a split at least as uneven is where nothing is broken."""
+    """How likely it is that the split was ever this uneven where nothing is broken."""
     verdict: Verdict
 
 
@@ -100,7 +104,7 @@ def result_of(cohorts: Collection[Cohort], min_matured: int) -> ExperimentResult
     effect = _stratified(cohorts)
     split_p = _split_p(cohorts)
     always = None if effect is None else _always_valid(*effect)
-    enough = all(result.matured >= min_matured for result in arms.values())
+    enough = all(_comparable(cohorts, arm) >= min_matured for arm in Arm)
     return ExperimentResult(
         arms=arms,
         difference=None if effect is None else _fixed(*effect),
@@ -132,7 +136,8 @@ def _stratified(cohorts: Collection[Cohort]) -> tuple[float, float] | None:
     """Return the difference of the rates, weighted as Mantel and Haenszel do, and its variance.
 
     One success and one failure more in each arm of a stratum (Agresti and Caffo, 2000) keep the variance of small
-    strata honest: three of three is no certainty.
+    strata honest: three of three is no certainty. The rates themselves are drawn towards what both arms of the stratum
+    came to: drawn towards a half, the arm with the smaller share would seem better wherever less than half recovers.
     """
     by_stratum: dict[int, dict[Arm, Cohort]] = {}
     for cohort in cohorts:
@@ -142,18 +147,29 @@ def _stratified(cohorts: Collection[Cohort]) -> tuple[float, float] | None:
         treatment, control = arms.get(Arm.TREATMENT), arms.get(Arm.CONTROL)
         if treatment is None or control is None or not treatment.matured or not control.matured:
             continue
-        weight = treatment.matured * control.matured / (treatment.matured + control.matured)
-        (rate, spread), (other_rate, other_spread) = _rate(treatment), _rate(control)
+        both = treatment.matured + control.matured
+        weight = treatment.matured * control.matured / both
+        common = (treatment.recovered + control.recovered) / both
         weights += weight
-        estimate += weight * (rate - other_rate)
-        variance += weight * weight * (spread + other_spread)
+        estimate += weight * (_drawn(treatment, common) - _drawn(control, common))
+        variance += weight * weight * (_spread(treatment) + _spread(control))
     return (estimate / weights, variance / (weights * weights)) if weights else None
 
 
-def _rate(cohort: Cohort) -> tuple[float, float]:
+def _comparable(cohorts: Collection[Cohort], arm: Arm) -> int:
+    """Return an arm's matured customers in the strata in which the other has some, too."""
+    other = {cohort.stratum for cohort in cohorts if cohort.arm is not arm and cohort.matured}
+    return sum(cohort.matured for cohort in cohorts if cohort.arm is arm and cohort.stratum in other)
+
+
+def _drawn(cohort: Cohort, common: float) -> float:
+    return (cohort.recovered + 2 * common) / (cohort.matured + 2)
+
+
+def _spread(cohort: Cohort) -> float:
     trials = cohort.matured + 2
     share = (cohort.recovered + 1) / trials
-    return share, share * (1 - share) / trials
+    return share * (1 - share) / trials
 
 
 def _fixed(estimate: float, variance: float) -> Interval:
@@ -173,17 +189,30 @@ def _around(estimate: float, reach: float) -> Interval:
 
 
 def _split_p(cohorts: Collection[Cohort]) -> float:
-    """Return how likely so uneven a split is, by the sum of the strata's expectations (normal approximation)."""
-    expected = variance = seen = 0.0
-    for cohort in cohorts:
-        share = cohort.share_bp / 10_000
-        expected += share * cohort.opened
-        variance += share * (1 - share) * cohort.opened
-        seen += cohort.opened if cohort.arm is Arm.TREATMENT else 0
-    if variance == 0:
-        return 1.0
-    off = max(0.0, abs(seen - expected) - 0.5)  # the continuity correction: counts are whole
-    return 2 * (1 - NormalDist().cdf(off / sqrt(variance)))
+    """Return how likely it is that the split was ever this uneven: exact, for any share, however often one looks.
+
+    The shares that were set are held against a mixture of shares around them (Lindon and Malek, "Anytime-valid
+    inference for multinomial count data", NeurIPS 2022): what is f times as likely under the mixture has p = 1/f.
+    """
+    factor = 0.0
+    for stratum, share_bp in {(cohort.stratum, cohort.share_bp) for cohort in cohorts}:
+        treated, others = (
+            sum(each.opened for each in cohorts if (each.stratum, each.arm) == (stratum, arm))
+            for arm in (Arm.TREATMENT, Arm.CONTROL)
+        )
+        share = share_bp / WHOLE_BP
+        if share in (0, 1):
+            if others if share else treated:  # not unlikely: impossible
+                return 0.0
+            continue
+        a, b = SPLIT_PRIOR * share, SPLIT_PRIOR * (1 - share)
+        factor += _log_beta(a + treated, b + others) - _log_beta(a, b)
+        factor -= treated * log(share) + others * log(1 - share)
+    return min(1.0, exp(-factor))
+
+
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
 def _verdict(always: Interval | None, enough: bool, split_p: float) -> Verdict:

@@ -19,7 +19,7 @@ from recoup_core.rules.errors import PolicyInvalid, Problem
 from recoup_core.rules.schema import Policy, parse_policy
 from recoup_core.rules.texts import CompiledTexts
 from recoup_core.storage.changes import Changes
-from recoup_core.storage.experiments import running_of_version, stop_experiment
+from recoup_core.storage.experiments import running_of_version, stale_experiments, stop_experiment
 from recoup_core.storage.lookups import PolicyText, keep_policy_texts
 from recoup_core.storage.versions import (
     VersionText,
@@ -28,6 +28,7 @@ from recoup_core.storage.versions import (
     live_versions,
     lock_policies,
     move_version,
+    read_version,
     version_of_text,
 )
 
@@ -35,6 +36,7 @@ HOUSE: Final = "default"
 """The merchant whose events tell of the house's policies; their data says `house: true`."""
 
 REPLACED: Final = "another version took its place"
+CONTROL_GONE: Final = "the version that it was compared with is not in force any more"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,10 +132,18 @@ class Desk:
         about = {"experiment": str(experiment.id), "policy": f"{experiment.kind}/{experiment.name}"}
         self._add(kind, experiment.merchant_id, {**about, **data})
 
+    async def _end_stale(self) -> None:
+        """End the experiments whose control is no longer in force: two versions were compared, and no third."""
+        for experiment in await stale_experiments(self.connection, self._touched):
+            version = await read_version(self.connection, experiment.version_id)
+            assert version is not None  # versions are never deleted
+            await self.end_experiment(msgspec.convert(version, PolicyVersion, from_attributes=True), CONTROL_GONE)
+
     async def check(self) -> None:
         """Raise `PolicyInvalid` where what is live now leaves open, for any merchant, which policy a payment gets."""
         if not self._touched:
             return
+        await self._end_stale()
         live = await live_versions(self.connection, self._touched)
         problems = await self._policies.in_thread(_unclear, live, self.change.merchant_id, self._policies.texts)
         if problems:

@@ -138,12 +138,15 @@ async def stop(context: Context, experiment_id: UUID, because: str, change: Chan
 
 
 async def report(context: Context, merchant_id: str | None, experiment_id: UUID) -> Report:
-    """Return what an experiment has shown so far; raises `NotFound`."""
+    """Return what an experiment has shown so far, on this merchant's cases or (None) on everybody's; raises `NotFound`.
+
+    The stop rule goes by everybody's; a merchant is told nothing of others, though the house's experiment is on all.
+    """
     async with context.database.connection() as connection:
         experiment = await read_experiment(connection, experiment_id)
         if experiment is None or experiment.merchant_id not in (None, merchant_id):
             raise NotFound(_EXPERIMENT, experiment_id)
-    return await _report(context, experiment)
+    return await _report(context, experiment, merchant_id)
 
 
 async def watch(context: Context) -> Sequence[Verdict]:
@@ -184,11 +187,11 @@ async def _conclude(context: Context, experiment: Experiment, verdict: Verdict) 
     log.info("experiment_decided", experiment=str(experiment.id), verdict=str(verdict))
 
 
-async def _report(context: Context, experiment: Experiment) -> Report:
+async def _report(context: Context, experiment: Experiment, merchant_id: str | None = None) -> Report:
     now = context.clock.now()
     async with context.database.connection() as connection:
-        cohorts = await cohorts_of(connection, experiment.id, now)
-        money = await money_of(connection, experiment.id, now)
+        cohorts = await cohorts_of(connection, experiment.id, now, merchant_id)
+        money = await money_of(connection, experiment.id, now, merchant_id)
     return Report(experiment=experiment, result=result_of(cohorts, experiment.min_cases), money=tuple(money))
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.errors import DomainError
+from recoup_core.domain.experiment import Arm
 from recoup_core.domain.happened import EventKind, TaskKind
 from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.context import Context, Locked, locked_cases
@@ -109,7 +110,7 @@ class _Target:
             facts = dunning_facts(file, facts)
         if self._named is None:
             try:
-                target = self._book.choose(self.kind, facts)
+                target = self._today(file, facts)
             except NoPolicyApplies as none:
                 return str(none)
         else:
@@ -117,6 +118,17 @@ class _Target:
             if not target.policy.applies_to.covers(facts):
                 return f"the policy {target.policy.name} does not cover this payment"
         return target if target.digest != _pin(file, self.kind)[1] else "the case is under this version already"
+
+    def _today(self, file: CaseFile, facts: RetryFacts) -> CompiledPolicy:
+        """Return what a new case like it would get; one that is treated in a running experiment stays treated."""
+        live = self._book.choose(self.kind, facts)
+        for trial in self._book.trials:
+            experiment, treatment = trial.experiment, trial.treatment
+            treated = (experiment.id, Arm.TREATMENT) == (file.case.experiment_id, file.case.arm)
+            same = (experiment.kind, experiment.name) == (live.policy.kind, live.policy.name)
+            if treated and same and treatment.policy.applies_to.covers(facts):
+                return treatment
+        return live
 
 
 async def preview_moves(context: Context, merchant_id: str, chosen: ChosenCases, to_digest: str | None = None) -> Moves:

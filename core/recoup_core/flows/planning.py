@@ -95,7 +95,8 @@ def open_task(draft: Draft, kind: TaskKind, reason: str, attempt_id: object = No
 
 def _ask_about_policy(draft: Draft, policy: UnreadablePolicy) -> None:
     waiting = (*draft.file.open_tasks, *draft.changes.rows(HumanTask))
-    if any((task.kind, task.case_id) == (TaskKind.POLICY_UNREADABLE, draft.file.case.id) for task in waiting):
+    asked = (task for task in waiting if task.resolved_at is None)  # one answered in this draft asks no more
+    if any((task.kind, task.case_id) == (TaskKind.POLICY_UNREADABLE, draft.file.case.id) for task in asked):
         return
     reason = f"the policy {policy.name} ({policy.digest[:12]}) that the case keeps can't be read: {policy.because}"
     open_task(draft, TaskKind.POLICY_UNREADABLE, reason)

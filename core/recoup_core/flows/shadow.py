@@ -21,12 +21,14 @@ from recoup_core.rules.errors import PolicyInvalid
 from recoup_core.rules.schema import Policy
 from recoup_core.storage.shadows import (
     Followed,
+    Place,
     ShadowDecision,
     ShadowDifference,
     ShadowSeen,
     decisions_to_follow,
     keep_followed,
     list_differences,
+    place_of,
     shadow_seen,
     shadow_versions,
 )
@@ -34,8 +36,11 @@ from recoup_core.storage.versions import VersionText, read_version
 
 log = structlog.get_logger(__name__)
 
-PER_ROUND: Final = 1_000
-"""Decisions that one shadow looks at in one round; the next goes on."""
+PAGE: Final = 1_000
+"""Decisions that a shadow looks at in one go."""
+
+PAGES: Final = 10
+"""Pages of one round; the next goes on."""
 
 UNDECIDED: Final = msgspec.Raw(b'{"type":"undecided"}')
 
@@ -68,21 +73,29 @@ async def shadow_report(
         version = await read_version(connection, version_id)
         if version is None or version.merchant_id not in (None, merchant_id):
             raise NotFound("policy version", version_id)
-        seen = await shadow_seen(connection, version_id)
+        seen = await shadow_seen(connection, version_id, merchant_id)
     differences = await list_differences(context.database, version_id, merchant_id, before, limit)
     return ShadowReport(seen=seen, differences=differences)
 
 
 async def _follow(context: Context, version: VersionText, now: datetime) -> int:
     compiled = await _compiled(context, version)
+    total = 0
     async with context.database.connection() as connection:
-        rows = await decisions_to_follow(connection, version, now, PER_ROUND)
-    live = await _live_policies(context, rows)
-    found = await context.policies.in_thread(_beside, version.id, compiled, live, rows)
-    seen_until = rows[-1].decided_at if len(rows) == PER_ROUND else now
-    async with context.database.transaction() as connection:
-        await keep_followed(connection, version.id, found, seen_until)
-    return len(found)
+        place = await place_of(connection, version)
+    for _ in range(PAGES):
+        async with context.database.connection() as connection:
+            rows = await decisions_to_follow(connection, version, place, now, PAGE)
+        live = await _live_policies(context, rows)
+        found = await context.policies.in_thread(_beside, version.id, compiled, live, rows)
+        more = len(rows) == PAGE
+        async with context.database.transaction() as connection:
+            await keep_followed(connection, version, found, rows[-1].decided_at if more else now, now)
+        total += len(found)
+        if not more:
+            break
+        place = Place(rows[-1].decided_at, rows[-1].id)
+    return total
 
 
 async def _compiled(context: Context, version: VersionText) -> CompiledPolicy:

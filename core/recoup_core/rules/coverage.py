@@ -18,9 +18,10 @@ from recoup_core.rules.closures import Closure, Verdict, closure
 from recoup_core.rules.condition_text import condition_text
 from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Named, Not, walk
 from recoup_core.rules.facts import Facts
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.reach import OnePolicy
 from recoup_core.rules.schema import Policy, Rule
-from recoup_core.rules.solve import Budget, Goal, Undecided, Wanted
+from recoup_core.rules.solve import Goal, Undecided, Wanted
 
 MAX_SUGGESTIONS: Final = 500
 """Branches of one policy for which facts are looked for; with more, the rest counts as not covered."""

@@ -12,7 +12,6 @@ from recoup_core.domain.money import Money
 from recoup_core.rules.applies import FOREVER, PAID_ON
 from recoup_core.rules.compile import CompiledPolicy
 from recoup_core.rules.deciders import AnyDecision
-from recoup_core.rules.errors import NoPolicyApplies
 from recoup_core.rules.facts import Facts, PolicyKind
 from recoup_core.rules.schema import Policy
 from recoup_core.rules.what_if import WhatIf, decide_if
@@ -52,19 +51,6 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     others: tuple[NotChosen, ...]
     words: tuple[str, ...]
     """All of it, line by line."""
-
-
-def choose(policies: Iterable[CompiledPolicy], kind: PolicyKind, facts: Facts) -> CompiledPolicy:
-    """Return the strictly narrowest policy of a kind that covers the facts; raises `NoPolicyApplies`.
-
-    As `PolicyBook.choose`, for a set of policies that is no book.
-    """
-    covering = [one for one in policies if one.policy.kind == kind and one.policy.applies_to.covers(facts)]
-    for one in covering:
-        scope = one.policy.applies_to
-        if not any(other.policy.applies_to.narrower(scope) for other in covering):
-            return one
-    raise NoPolicyApplies(kind, facts.method)
 
 
 def explain(

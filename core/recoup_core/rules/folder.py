@@ -54,6 +54,8 @@ def check_set(files: Iterable[PolicyFile], problems: Iterable[Problem] = (), *, 
     found, everything = review_set(files, problems, called=called)
     if any(problem.severity is Severity.ERROR for problem in everything):
         raise PolicyInvalid(everything)
+    if not found.policies:  # a file of names alone is right, and nothing can be decided with it
+        raise PolicyInvalid([*everything, _no_policies(called)])
     return msgspec.structs.replace(found, warnings=everything)
 
 
@@ -81,8 +83,8 @@ def review_set(
             found.extend((*timeline_problems(policy), *answer_problems(policy)))
         found.extend(wrong)
     found.extend(ambiguities(linted))
-    if not linted and not found:
-        found.append(_problem(called, "no_policies", "there is no policy file (*.yaml) below"))
+    if not linted and not found and not names.source:
+        found.append(_no_policies(called))
     found.extend(lint(linted, names))
     return PolicySet(policies=tuple(policies), names=names), tuple(found)
 
@@ -121,6 +123,10 @@ def _read(path: Path, source: str) -> str:
         line = raw[: error.start].count(b"\n") + 1
         message = "the file is not UTF-8"
         raise PolicyInvalid([_problem(source, "not_utf8", message, line)]) from error
+
+
+def _no_policies(called: str) -> Problem:
+    return _problem(called, "no_policies", "there is no policy file (*.yaml) below")
 
 
 def _problem(file: str, code: str, message: str, line: int = 1) -> Problem:

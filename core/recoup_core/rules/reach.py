@@ -1,33 +1,18 @@
 """Which facts does a rule get? Those for which it is the first of its policy whose condition is true."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from recoup_core.rules.conditions import Condition
 from recoup_core.rules.facts import Facts
+from recoup_core.rules.formulas import ALWAYS, Both, Budget, Formula, In, OutOfBudget, Point, holds, narrow
 from recoup_core.rules.schema import Policy
-from recoup_core.rules.solve import (
-    ALWAYS,
-    Budget,
-    Formula,
-    Goal,
-    In,
-    OutOfBudget,
-    Point,
-    Solver,
-    Undecided,
-    holds,
-    narrow,
-    nearer,
-    scope_condition,
-)
-from recoup_core.rules.solve import Both as _Both
+from recoup_core.rules.solve import Goal, Solver, Undecided, following, nearer, scope_condition
 from recoup_core.rules.space import Space
 
 LAZY_ROUNDS: Final = 24
-"""So many earlier rules are taken in one by one, each where a try fell to it; then all at once."""
 
 MAX_INDEXED: Final = 64
 """Sets of more cells than this tell too little to look rules up by."""
@@ -85,7 +70,7 @@ class Rules:
 
     def _enter(self, number: int, formula: Formula) -> None:
         """Note where the rule may fire, axis by axis."""
-        for part in formula.parts if isinstance(formula, _Both) else (formula,):
+        for part in formula.parts if isinstance(formula, Both) else (formula,):
             if not isinstance(part, In) or part.cells.bit_count() > MAX_INDEXED:
                 continue
             self._free[part.axis] &= ~(1 << number)
@@ -99,6 +84,11 @@ def _each(cells: int) -> Iterator[int]:
         bit = cells & -cells
         yield bit
         cells ^= bit
+
+
+def _every(earlier: Sequence[Earlier]) -> Iterator[tuple[int, int]]:
+    for which, (_, before) in enumerate(earlier):
+        yield from ((which, number) for number in range(before))
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +110,9 @@ class Reach:
 
     def find(self, goals: Sequence[Formula], earlier: Sequence[Earlier], budget: Budget) -> Reached | Undecided:
         """Return facts for which the goals hold and none of the earlier rules is true, near the baseline."""
+        taken: list[tuple[int, int]] = []
         try:
-            point, taken = self.search(goals, earlier, budget)
+            point = next(self.points(goals, earlier, budget, taken), None)
         except OutOfBudget:
             return Undecided()
         if point is None:
@@ -133,22 +124,27 @@ class Reach:
         )
         return Reached(facts=self.solver.space.facts(near, self.baseline))
 
-    def search(
-        self, goals: Sequence[Formula], earlier: Sequence[Earlier], budget: Budget
-    ) -> tuple[Point | None, list[tuple[int, int]]]:
-        """Return a point past the earlier rules, or None and the rules that leave none; raises `OutOfBudget`."""
-        taken: list[tuple[int, int]] = []
-        fails: list[Formula] = []
-        for _ in range(LAZY_ROUNDS):
-            point = self.solver.search([*goals, *fails], self.home, budget)
-            taker = None if point is None else self._taker(point, earlier)
+    def points(
+        self, goals: Sequence[Formula], earlier: Sequence[Earlier], budget: Budget, taken: list[tuple[int, int]]
+    ) -> Generator[Point, Formula, None]:
+        """Yield points past the earlier rules, at which what is sent in answer holds, too; raises `OutOfBudget`.
+
+        The first `LAZY_ROUNDS` earlier rules are taken in one by one, each where a try fell to it, then all the others
+        at once; they are noted in `taken`.
+        """
+        found = self.solver.points(goals, self.home, budget)
+        point = next(found, None)
+        while point is not None:
+            taker = self._taker(point, earlier)
             if taker is None:
-                return point, taken
-            taken.append(taker)
-            fails.append(earlier[taker[0]][0].fails(taker[1]))
-        taken = [(which, number) for which, (_, before) in enumerate(earlier) for number in range(before)]
-        fails = [earlier[which][0].fails(number) for which, number in taken]
-        return self.solver.search([*goals, *fails], self.home, budget), taken
+                point = following(found, (yield point))
+                continue
+            more = [taker]
+            if len(taken) >= LAZY_ROUNDS:
+                known = set(taken)
+                more = [each for each in _every(earlier) if each not in known]
+            taken.extend(more)
+            point = following(found, Both(tuple(earlier[which][0].fails(number) for which, number in more)))
 
     def smallest(
         self, goals: Sequence[Formula], earlier: Sequence[Earlier], takers: Sequence[tuple[int, int]], budget: Budget

@@ -1,8 +1,7 @@
-"""A policy file as a typed model: text in, `Policy` out, or every mistake of the file at once."""
+"""Reads a policy file: text in, `Policy` out, or every mistake of the file at once."""
 
 import re
 from collections.abc import Mapping
-from hashlib import sha256
 from itertools import accumulate
 from typing import Final
 
@@ -16,10 +15,10 @@ from recoup_core.rules.conditions import Condition
 from recoup_core.rules.effort import MAX_CONSTANTS, MAX_EXAMPLE_COMPARISONS, constants, reaches
 from recoup_core.rules.errors import PolicyInvalid, Problem, Report, shown
 from recoup_core.rules.examples import MAX_EXAMPLES, Example, read_example
-from recoup_core.rules.facts import VOCABULARIES, Facts, PolicyKind, Vocabulary
-from recoup_core.rules.reasons import Reasons, read_reasons, with_reasons
+from recoup_core.rules.facts import VOCABULARIES, PolicyKind
+from recoup_core.rules.policy import Policy, Rule, digest_of
+from recoup_core.rules.reasons import read_reasons, with_reasons
 from recoup_core.rules.timeline_reader import TIMELINE_KINDS, read_timelines
-from recoup_core.rules.timelines import Timeline
 from recoup_core.rules.yamltext import Map, Node, Seq, as_list, as_map, as_text, read_tree
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
     "Rule",
     "StopReason",
     "StopSpec",
+    "digest_of",
     "parse_policy",
 ]
 
@@ -56,55 +56,6 @@ _OF_EXAMPLES: Final = frozenset({"no_example", "example_failed", "example_outsid
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 _RULE_NAME: Final = re.compile(r"\w[\w ,.;:'’()/&%+-]{0,79}")
 _DEFINE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule; the first whose condition is true decides."""
-
-    name: str
-    line: int
-    when: Condition | None = None
-    """None only for the last rule, which always fires."""
-    action: Action
-    otherwise: Action | None = None
-    """What counts when the action does not apply: a retry's waits used up, window closed, no backup (None: stop,
-    exhausted); beyond an approval's bounds."""
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """One immutable version of a policy, named by the digest of its exact text."""
-
-    kind: PolicyKind
-    name: str
-    note: str = ""
-    digest: str
-    """SHA-256 of the text's UTF-8 bytes, in hex."""
-    text: str
-    source: str
-    """Where the text came from, for messages."""
-    applies_to: AppliesTo
-    reasons: Reasons | None = None
-    """Of a refund policy: the reasons it knows; None: any, without evidence."""
-    define: Mapping[str, Condition]
-    rules: tuple[Rule, ...]
-    examples: tuple[Example, ...]
-    timelines: tuple[Timeline, ...] = ()
-    """Whole sequences; `rules/rehearsal.py` runs them, reading does not."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """What its conditions may ask about."""
-        return self.applies_to.vocabulary
-
-    @property
-    def baseline(self) -> Facts:
-        """The facts that examples start from."""
-        return self.applies_to.baseline(self.vocabulary.baseline)
-
-
-def digest_of(text: str) -> str:
-    """Return the digest that names a policy version."""
-    return sha256(text.encode()).hexdigest()
 
 
 def parse_policy(text: str, *, source: str) -> Policy:

@@ -6,7 +6,7 @@ is a finite search: narrow every axis to what the formulas force, try the point 
 where the point fails. It ends with facts, or with the certainty that there are none, or past its budget as undecided.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -15,36 +15,24 @@ import msgspec
 from recoup_core.rules.applies import FOREVER, PAID_ON, AppliesTo
 from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Named, Not, Op
 from recoup_core.rules.facts import Facts, Vocabulary
+from recoup_core.rules.formulas import (
+    ALWAYS,
+    NEVER,
+    Both,
+    Budget,
+    Either,
+    Formula,
+    In,
+    OutOfBudget,
+    Point,
+    first_in,
+    holds,
+    narrow,
+    nearest,
+    opened,
+    width,
+)
 from recoup_core.rules.space import Space
-
-MAX_STEPS: Final = 400_000
-"""Looks at a part of a formula before one question is given up as undecided; about a second."""
-
-
-class In(msgspec.Struct, frozen=True):
-    """The fact of an axis lies in one of these cells."""
-
-    axis: int
-    cells: int
-
-
-class Both(msgspec.Struct, frozen=True):
-    """Every part holds."""
-
-    parts: tuple["Formula", ...]
-
-
-class Either(msgspec.Struct, frozen=True):
-    """At least one part holds."""
-
-    parts: tuple["Formula", ...]
-
-
-Formula = In | Both | Either
-ALWAYS: Final = Both(())
-NEVER: Final = Either(())
-Point = tuple[int, ...]
-"""One cell, as a bit, per axis; or several: a box."""
 
 
 class Wanted(StrEnum):
@@ -64,23 +52,6 @@ class Goal(msgspec.Struct, frozen=True):
 
 class Undecided(msgspec.Struct, frozen=True):
     """The budget was used up; there may be such facts or not."""
-
-
-class Budget:
-    """How many steps may still be made; one may be shared by many questions."""
-
-    def __init__(self, steps: int = MAX_STEPS) -> None:
-        self.left = steps
-
-    def spend(self, steps: int) -> None:
-        """Take steps off; raises `OutOfBudget` when none are left."""
-        self.left -= steps
-        if self.left < 0:
-            raise OutOfBudget
-
-
-class OutOfBudget(Exception):
-    """Told to callers as `Undecided`."""
 
 
 def find(
@@ -177,7 +148,7 @@ class Solver:
         """Join parts that must all hold; those of one axis become one."""
         cells: dict[int, int] = {}
         rest: list[Formula] = []
-        for part in _opened(Both, parts):
+        for part in opened(Both, parts):
             if isinstance(part, In):
                 cells[part.axis] = cells.get(part.axis, self.full[part.axis]) & part.cells
             elif part not in rest:
@@ -192,7 +163,7 @@ class Solver:
         """Join parts of which one must hold; those of one axis become one."""
         cells: dict[int, int] = {}
         rest: list[Formula] = []
-        for part in _opened(Either, parts):
+        for part in opened(Either, parts):
             if isinstance(part, In):
                 cells[part.axis] = cells.get(part.axis, 0) | part.cells
             elif part not in rest:
@@ -210,23 +181,41 @@ class Solver:
 
     def search(self, formulas: Sequence[Formula], home: Point, budget: Budget) -> Point | None:
         """Return a point at which all formulas hold, near `home` first; None: there is none. Raises `OutOfBudget`."""
-        boxes: list[tuple[Point, list[Formula]]] = [(self.full, list(formulas))]
+        return next(self.points(formulas, home, budget), None)
+
+    def points(self, formulas: Sequence[Formula], home: Point, budget: Budget) -> Generator[Point, Formula, None]:
+        """Yield points at which all formulas hold, and those that are sent in answer; raises `OutOfBudget`.
+
+        A formula that rules the last point out leads to the next one without beginning anew.
+        """
+        added: list[Formula] = []
+        boxes: list[tuple[Point, list[Formula], int]] = [(self.full, list(formulas), 0)]
         while boxes:
-            box, asked = boxes.pop()
-            narrowed = narrow(box, asked, budget)
+            box, asked, known = boxes.pop()
+            narrowed = narrow(box, [*asked, *added[known:]], budget)
+            known = len(added)
             if narrowed is None:
                 continue
             box, asked = narrowed
             point = tuple(nearest(cells, at) for cells, at in zip(box, home, strict=True))
             failing = [formula for formula in asked if not holds(formula, point)]
-            budget.spend(len(asked))
+            budget.spend(1 + len(asked))
             if not failing:
-                return point
-            axis, cells = _split(min(failing, key=_width))
+                boxes.append((box, asked, known))
+                added.append((yield point))
+                continue
+            axis, cells = first_in(min(failing, key=width))
             inside = (*box[:axis], box[axis] & cells, *box[axis + 1 :])
             outside = (*box[:axis], box[axis] & ~cells, *box[axis + 1 :])
             near, far = (inside, outside) if cells & point[axis] else (outside, inside)
-            boxes += [(far, asked), (near, asked)]
+            boxes += [(far, asked, known), (near, asked, known)]
+
+
+def following(points: Generator[Point, Formula, None], formula: Formula) -> Point | None:
+    """Return the next point, at which the formula holds, too; None: there is none."""
+    try:
+        return points.send(formula)
+    except StopIteration:
         return None
 
 
@@ -237,90 +226,3 @@ def nearer(point: Point, home: Point, good: Callable[[Point], bool]) -> Point:
         if point[axis] != at and good(moved):
             point = moved
     return point
-
-
-def holds(formula: Formula, point: Point) -> bool:
-    """Return whether a formula holds at a point."""
-    match formula:
-        case In(axis, cells):
-            return bool(cells & point[axis])
-        case Both(parts):
-            return all(holds(part, point) for part in parts)
-        case Either(parts):
-            return any(holds(part, point) for part in parts)
-
-
-def narrow(box: Point, formulas: Sequence[Formula], budget: Budget) -> tuple[Point, list[Formula]] | None:
-    """Return the box cut to what the formulas force, and what is still open inside it; None: nothing is left."""
-    cells = list(box)
-    asked = list(formulas)
-    while True:
-        open_now: list[Formula] = []
-        moved = False
-        while asked:
-            left = _reduced(asked.pop(), cells, budget)
-            if left == NEVER:
-                return None
-            if isinstance(left, In):
-                cells[left.axis] &= left.cells
-                moved = True
-            elif isinstance(left, Both):
-                asked.extend(left.parts)
-            else:
-                open_now.append(left)
-        asked = open_now
-        if not moved:
-            return tuple(cells), open_now
-
-
-def nearest(cells: int, home: int) -> int:
-    """Return one of the cells: `home` if it is among them, else the one that stands next to it."""
-    if not home or cells & home:
-        return home & cells or cells & -cells
-    below, above = cells & (home - 1), cells & ~(home | (home - 1))
-    low = 1 << (below.bit_length() - 1) if below else 0
-    high = above & -above
-    if not low or not high:
-        return low or high
-    return low if home.bit_length() - low.bit_length() <= high.bit_length() - home.bit_length() else high
-
-
-def _reduced(formula: Formula, cells: Sequence[int], budget: Budget) -> Formula:
-    """Return what of a formula is still open inside the box."""
-    budget.spend(1)
-    if isinstance(formula, In):
-        left = cells[formula.axis] & formula.cells
-        if not left:
-            return NEVER
-        return ALWAYS if left == cells[formula.axis] else formula
-    settled, neutral = (NEVER, ALWAYS) if isinstance(formula, Both) else (ALWAYS, NEVER)
-    parts: list[Formula] = []
-    for part in formula.parts:
-        left_part = _reduced(part, cells, budget)
-        if left_part == settled:
-            return settled
-        if left_part != neutral:
-            parts.append(left_part)
-    if len(parts) == 1:
-        return parts[0]
-    return Both(tuple(parts)) if isinstance(formula, Both) else Either(tuple(parts))
-
-
-def _opened(kind: type[Both] | type[Either], parts: Iterable[Formula]) -> Iterable[Formula]:
-    for part in parts:
-        if isinstance(part, kind):
-            yield from part.parts
-        else:
-            yield part
-
-
-def _width(formula: Formula) -> int:
-    return 1 if isinstance(formula, In) else len(formula.parts)
-
-
-def _split(formula: Formula) -> tuple[int, int]:
-    """Return the axis and cells of the first "lies in" of a formula; an open one has at least one."""
-    while not isinstance(formula, In):
-        ins = [part for part in formula.parts if isinstance(part, In)]
-        formula = ins[0] if ins else formula.parts[0]
-    return formula.axis, formula.cells

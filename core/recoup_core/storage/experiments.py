@@ -1,6 +1,6 @@
 """Experiments between versions of policies: what runs, and how its arms came out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -30,7 +30,7 @@ _FIRST_CASES: Final = """
         FROM recovery_case c
         JOIN policy_experiment e ON e.id = c.experiment_id
         JOIN payment p ON p.id = c.payment_id
-        WHERE c.experiment_id = $1
+        WHERE c.experiment_id = $1 AND ($3::text IS NULL OR c.merchant_id = $3)
         ORDER BY c.merchant_id, p.customer ->> 'ref', c.id)"""
 """A customer counts with the first case; ids are in the order of time."""
 
@@ -126,6 +126,19 @@ async def running_of_version(connection: asyncpg.Connection, version_id: UUID) -
     return None if body is None else msgspec.json.decode(body, type=Experiment)
 
 
+async def stale_experiments(connection: asyncpg.Connection, kinds: Collection[str]) -> list[Experiment]:
+    """Return the running experiments whose control is not what is in force any more: the owner's, else the house's."""
+    live = "SELECT v.digest FROM policy_version v WHERE v.state = 'live' AND v.kind = e.kind AND v.name = e.name"
+    rows = await connection.fetch(
+        f"SELECT {_EXPERIMENT} FROM policy_experiment e WHERE e.stopped_at IS NULL AND e.kind = ANY ($1::text[])"
+        f" AND e.control_digest IS DISTINCT FROM coalesce(({live} AND v.merchant_id = e.merchant_id),"
+        f" ({live} AND v.merchant_id IS NULL)) ORDER BY e.id LIMIT $2",
+        list(kinds),
+        MAX_RUNNING,
+    )
+    return [msgspec.json.decode(row[0], type=Experiment) for row in rows]
+
+
 async def running_experiments(connection: asyncpg.Connection) -> list[Experiment]:
     """Return every experiment that has not been stopped."""
     rows = await connection.fetch(
@@ -149,13 +162,17 @@ async def list_experiments(
     return [msgspec.json.decode(row[0], type=Experiment) for row in rows]
 
 
-async def cohorts_of(connection: asyncpg.Connection, experiment_id: UUID, now: datetime) -> list[Cohort]:
-    """Count the customers of each arm and period."""
-    rows = await connection.fetch(_COHORTS, experiment_id, now)
+async def cohorts_of(
+    connection: asyncpg.Connection, experiment_id: UUID, now: datetime, merchant_id: str | None = None
+) -> list[Cohort]:
+    """Count the customers of each arm and period; one merchant's, or everybody's for None."""
+    rows = await connection.fetch(_COHORTS, experiment_id, now, merchant_id)
     return [msgspec.convert(dict(row), Cohort) for row in rows]
 
 
-async def money_of(connection: asyncpg.Connection, experiment_id: UUID, now: datetime) -> Sequence[ArmMoney]:
-    """Sum up what the matured cases of each arm owed and recovered, by currency."""
-    rows = await connection.fetch(_MONEY, experiment_id, now)
+async def money_of(
+    connection: asyncpg.Connection, experiment_id: UUID, now: datetime, merchant_id: str | None = None
+) -> Sequence[ArmMoney]:
+    """Sum up what matured cases of each arm owed and recovered, by currency; one merchant's, or all for None."""
+    rows = await connection.fetch(_MONEY, experiment_id, now, merchant_id)
     return [ArmMoney(**dict(row)) for row in rows]

@@ -10,8 +10,8 @@ from litestar.params import RawBody
 
 from recoup_core.rules.ambiguity import ambiguities
 from recoup_core.rules.compile import CompiledPolicy, compile_policy
-from recoup_core.rules.errors import PolicyInvalid, Problem, Severity
-from recoup_core.rules.folder import PolicyFile, review_set
+from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.folder import PolicyFile, check_set
 from recoup_core.rules.schema import Policy
 from recoup_core.wiring import Service
 from recoup_server.auth import READS, WRITES_POLICIES, Caller
@@ -38,25 +38,21 @@ class PolicyChecker:
 
 
 def _check(text: str, name: str, in_force: Sequence[Policy]) -> PolicyCheckOut:
-    found, problems = review_set([PolicyFile(name, text)], called=name)
-    for policy in found.policies:
-        others = [other for other in in_force if (other.kind, other.name) != (policy.kind, policy.name)]
-        problems += tuple(ambiguities([*others, policy]))  # a policy of the same name would be replaced
-    if any(problem.severity is Severity.ERROR for problem in problems):
-        return _invalid(problems)
-    [policy] = found.policies
     try:
+        checked = check_set([PolicyFile(name, text)], called=name)
+        (policy,) = checked.policies
+        others = [other for other in in_force if (other.kind, other.name) != (policy.kind, policy.name)]
+        problems = ambiguities([*others, policy])  # a policy of the same name would be replaced
+        if problems:
+            raise PolicyInvalid([*checked.warnings, *problems])
         compiled = compile_policy(policy)
     except PolicyInvalid as refusal:
-        return _invalid((*problems, *refusal.problems))
+        return PolicyCheckOut(valid=False, problems=list(refusal.problems), digest=None, engine=None)
+    warnings = list(checked.warnings)
     try:
-        return PolicyCheckOut(valid=True, problems=list(problems), digest=compiled.digest, engine=compiled.engine_name)
+        return PolicyCheckOut(valid=True, problems=warnings, digest=compiled.digest, engine=compiled.engine_name)
     finally:
         compiled.close()
-
-
-def _invalid(problems: Sequence[Problem]) -> PolicyCheckOut:
-    return PolicyCheckOut(valid=False, problems=list(problems), digest=None, engine=None)
 
 
 @get(

@@ -79,9 +79,10 @@ async def get_shadow(
     """Return how many decisions a shadow looked at, and those it would have made otherwise."""
     parts = open_cursor(cursor, "shadow", int)
     before = None if parts is None else parts[0]
-    found = await shadow_report(service.context, version_id, caller.merchant_id, before, limit)
-    last = found.differences[-1].id if len(found.differences) == limit else None
-    return shadow_out(found, None if last is None else seal_cursor("shadow", last))
+    found = await shadow_report(service.context, version_id, caller.merchant_id, before, limit + 1)
+    page = found.differences[:limit]
+    more = len(found.differences) > limit
+    return shadow_out(found.seen, page, seal_cursor("shadow", page[-1].id) if more else None)
 
 
 @post(

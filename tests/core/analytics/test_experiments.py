@@ -1,5 +1,6 @@
 """What an experiment has shown: intervals that hold, arms that stick, a rule that does not fool itself."""
 
+from math import log
 from random import Random
 
 import pytest
@@ -152,3 +153,75 @@ def test_always_valid_bounds_are_the_wider_ones() -> None:
     assert result.difference is not None
     assert result.always_valid is not None
     assert result.always_valid.low < result.difference.low < result.difference.high < result.always_valid.high
+
+
+def test_split_that_can_not_be_is_broken() -> None:
+    """Somebody was treated while nobody was to be: no number of others makes up for it."""
+    result = result_of(both((1, 1), (5_000, 2_500), share_bp=0), min_matured=1)
+
+    assert (result.split_p, result.verdict) == (0.0, Verdict.BROKEN)
+
+
+@pytest.mark.parametrize("share_bp", [100, 5_000])
+def test_looking_often_at_the_split_raises_no_alarms(share_bp: int) -> None:
+    """Dealt as it was set, a split looked at after every hundred customers is never called broken; an even one that
+    comes out as 55 to 45 is, within five thousand. A test for one look would call every fiftieth experiment broken."""
+    random = Random(share_bp)
+    for _ in range(200):
+        treated = 0
+        for seen in range(100, 20_001, 100):
+            treated += sum(random.random() * WHOLE_BP < share_bp for _ in range(100))
+            assert result_of(both((treated, 0), (seen - treated, 0), share_bp=share_bp), 10**6).split_p > 0.001
+
+    assert result_of(both((2_750, 0), (2_250, 0)), 10**6).split_p < 0.001
+
+
+@pytest.mark.parametrize(("share_bp", "rate"), [(200, 0.1), (500, 0.15), (9_500, 0.8)])
+def test_small_arms_in_many_periods_seem_neither_better_nor_worse(share_bp: int, rate: float) -> None:
+    """Rates that are equal come out as equal, however unevenly and in however many periods customers were dealt."""
+    cohorts = []
+    for stratum in range(20):
+        treated = 400 * share_bp // WHOLE_BP
+        sizes = {Arm.TREATMENT: treated, Arm.CONTROL: 400 - treated}
+        cohorts += [
+            cohort(arm, size, round(size * rate), stratum=stratum, share_bp=share_bp) for arm, size in sizes.items()
+        ]
+
+    result = result_of(cohorts, min_matured=100)
+
+    assert result.difference is not None
+    assert abs(result.difference.estimate) < 0.03
+    assert result.verdict in (Verdict.RUNNING, Verdict.NO_DIFFERENCE)
+
+
+def test_only_customers_that_can_be_compared_count_as_enough() -> None:
+    """A period in which everybody was treated has no control: its customers end nothing."""
+    cohorts = [*both((20, 20), (20, 0)), cohort(Arm.TREATMENT, 5_000, 2_500, stratum=2, share_bp=WHOLE_BP)]
+
+    assert result_of(cohorts, min_matured=21).verdict is Verdict.TOO_EARLY
+
+
+@pytest.mark.parametrize("recovered", [0, 50])
+def test_all_or_none_recovered_is_no_certainty(recovered: int) -> None:
+    """Arms without any variance have bounds nevertheless, as wide as their size asks for."""
+    result = result_of(both((50, recovered), (50, recovered)), min_matured=10)
+
+    assert result.difference is not None
+    assert result.difference.estimate == 0
+    assert result.difference.high - result.difference.low > 0.05
+    assert result.verdict is Verdict.RUNNING
+
+
+def test_difference_and_bounds_by_hand() -> None:
+    """One stratum: 60 of 100 against 40 of 100, each drawn towards the common half by one in 102."""
+    result = result_of(both((100, 60), (100, 40)), min_matured=10)
+
+    difference, always = result.difference, result.always_valid
+    assert difference is not None
+    assert always is not None
+    assert difference.estimate == pytest.approx(61 / 102 - 41 / 102)
+    spread = (61 / 102) * (41 / 102) / 102 * 2
+    assert difference.high - difference.estimate == pytest.approx(1.959964 * spread**0.5)
+    mixture = 0.05**2  # Johari et al. 2022, equation for the mixture test, solved for the difference
+    reach = (2 * spread * (spread + mixture) / mixture * (log(20) + log((spread + mixture) / spread) / 2)) ** 0.5
+    assert always.estimate - always.low == pytest.approx(reach)

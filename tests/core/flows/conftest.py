@@ -171,6 +171,13 @@ async def opened_shop(database_url: str, clock: Any, book: PolicyBook) -> AsyncI
 
 
 @pytest.fixture
+async def whole_shop(database_url: str, clock: Any) -> AsyncIterator[Shop]:
+    """A merchant under all shipped policies: retries, and what accompanies them."""
+    async with opened_shop(database_url, clock, PolicyBook.load(shipped_policies())) as shop:
+        yield shop
+
+
+@pytest.fixture
 async def shop_under(database_url: str, clock: Any) -> AsyncIterator[Callable[..., Awaitable[Shop]]]:
     """Opens shops under policies of the test's own: `await shop_under(text, ...)`."""
     async with AsyncExitStack() as opened:

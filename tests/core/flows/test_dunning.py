@@ -8,10 +8,14 @@ import pytest
 from recoup_core.domain.happened import TaskKind
 from recoup_core.domain.payment import CredentialRole, Method, Network, PaymentState
 from recoup_core.domain.recovery import CaseState, StepKind, StepState
-from recoup_core.flows.operate import cancel, pause, resume, retry_now, update_credential
+from recoup_core.flows.operate import NotAllowedNow, cancel, pause, resume, retry_now, update_credential
+from recoup_core.flows.replay import replay
 from recoup_core.flows.reports import ReportedCredential
 from recoup_core.flows.steps import ANSWER_WAIT
 from recoup_core.flows.sweep import ORPHAN_AGE
+from recoup_core.rules.compile import EngineChoice
+from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.storage.decisions import Span
 
 RETRIES = """
 kind: retry
@@ -134,6 +138,24 @@ async def test_a_whole_campaign_happens_to_the_minute(shop: Any) -> None:
         "case.written_off", "payment.closed",
     ]  # fmt: skip
     assert await shop.next_due() is None
+
+
+async def test_every_decision_of_a_campaign_can_be_made_again(shop: Any) -> None:
+    """Promise 9: from the stored row alone the same steps, times and reasons come out."""
+    opened = await shop.open("tok_generic_decline", **SOFT)
+    await shop.live()
+    now, redoer = shop.clock.now(), Redoer(EngineChoice.BEST)
+
+    async def redo(chunk: Chunk) -> Replayed:
+        return redoer(chunk)
+
+    span = Span(until=now + timedelta(seconds=1), kind="dunning")
+    done = [each async for each in replay(shop.service.database, span, redo, now)]
+    redoer.close()
+
+    turns = await shop.rows("SELECT 1 FROM decision WHERE kind = 'dunning' AND case_id = $1", opened.case.id)
+    assert sum(each.count for each in done) == len(turns) == 3  # opened, declined, declined and exhausted
+    assert [each.differences for each in done if each.differences] == []
 
 
 async def test_billing_is_asked_with_what_it_needs_to_act(shop: Any) -> None:
@@ -436,3 +458,43 @@ async def test_the_database_refuses_a_second_step_of_a_key(shop: Any) -> None:
             " planned_by, key, created_at FROM timeline_step WHERE id = $1",
             step.id,
         )
+
+
+async def test_a_write_off_ends_a_case_whose_retries_go_on(shop_under: Any, clock: Any) -> None:
+    """The retry is not made, nothing more is said; money that comes in all the same is booked."""
+    clock.set(START)
+    give_up = CAMPAIGN.replace("{message: payment_failed, by: email}", "{after: 2d, write_off: true}")
+    shop = await shop_under(
+        RETRIES, "\n".join(line for line in give_up.splitlines() if "message: reminder" not in line)
+    )
+    opened = await shop.open("tok_approve", **SOFT)
+
+    await shop.live()
+
+    file = await shop.file(opened.payment.id)
+    assert (file.case.state, file.case.stop_reason) == (CaseState.WRITTEN_OFF, "written_off")
+    assert (file.payment.state, len(file.attempts)) == (PaymentState.CLOSED, 1)
+    reasons = {step.key or "retry": step.skipped_because for step in file.steps if step.skipped_because}
+    assert reasons["retry"] == "the debt is written off"
+    assert planned(file) == []
+    with pytest.raises(NotAllowedNow, match="the payment is closed"):
+        await retry_now(shop.context, opened.case.id, shop.by())
+
+
+async def test_a_dunning_text_that_can_no_longer_be_read_is_a_persons_matter(shop: Any) -> None:
+    """Retries go on, what was planned is done, and somebody is asked; nothing crashes and nothing is guessed."""
+    opened = await shop.open("tok_generic_decline|approve", **SOFT)
+    async with shop.service.database.transaction() as connection:
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO policy_text SELECT encode(sha256('x'), 'hex'), 'dunning', 'cards', 'x.yaml', 'x', now()"
+        )
+        await connection.execute("UPDATE recovery_case SET dunning_digest = encode(sha256('x'), 'hex')")
+
+    await shop.live(timedelta(days=9))
+
+    file = await shop.file(opened.payment.id)
+    assert [task.kind for task in file.open_tasks] == [TaskKind.POLICY_UNREADABLE]
+    assert [attempt.state for attempt in file.attempts] == ["declined", "declined"]
+    assert file.planned_retry is not None
+    assert ("opened+8d/message/reminder_2", "03-31 12:00", "skipped") in dunning(file)

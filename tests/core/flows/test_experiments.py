@@ -1,5 +1,6 @@
 """Experiments on running cases: arms that stick, ramps, reports of matured cohorts, and an end."""
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -11,10 +12,15 @@ from recoup_core.analytics.experiments import Verdict
 from recoup_core.domain.errors import IllegalTransition
 from recoup_core.domain.experiment import Arm
 from recoup_core.domain.versions import VersionState
+from recoup_core.flows.desk import CONTROL_GONE
 from recoup_core.flows.experiments import OutOfRange, Setup, ramp, report, start, stop, watch
 from recoup_core.flows.operate import NotAllowedNow
-from recoup_core.flows.versions import activate, retire
+from recoup_core.flows.recover import open_case
+from recoup_core.flows.versions import activate, retire, roll_back
+from recoup_core.storage.engine import Database
 from recoup_core.storage.versions import read_version
+from recoup_core.telemetry import Metrics
+from recoup_core.wiring import Service
 
 HALF = Setup(share_bp=5_000, maturity_days=10, min_matured=5)
 
@@ -199,6 +205,150 @@ async def test_impossible_figures_are_refused(shop: Any, desk: Any, setup: Setup
 
     with pytest.raises(OutOfRange):
         await start(shop.context, version.id, setup, desk.own)
+
+
+async def stopped_because(shop: Any, experiment: Any) -> str | None:
+    return (await report(shop.context, "default", experiment.id)).experiment.stopped_because
+
+
+async def test_experiment_ends_when_its_control_is_replaced(shop: Any, desk: Any, running: Any) -> None:
+    """Two versions are compared and no third: the cases after the change would be held against another control."""
+    _, treatment, experiment = running
+
+    third = await desk.live(desk.waits(7))
+
+    assert await stopped_because(shop, experiment) == CONTROL_GONE
+    assert await state_of(shop, treatment) is VersionState.SHADOW
+    cases = await open_many(shop, 6)
+    assert {(case.policy_digest, case.arm) for case in cases} == {(third.digest, None)}
+
+
+@pytest.mark.parametrize("undo", ["retire", "roll back"])
+async def test_experiment_ends_when_its_control_goes(shop: Any, desk: Any, undo: str) -> None:
+    """Taken out of force by any way: nothing is left to compare with."""
+    await desk.live(desk.waits(3))
+    control = await desk.live(desk.waits(2))
+    treatment = await desk.bring(desk.waits(5))
+    experiment = await start(shop.context, treatment.id, HALF, desk.own)
+
+    if undo == "retire":
+        await retire(shop.context, control.id, desk.own)
+    else:
+        await roll_back(shop.context, "retry", "cards-consumer", desk.own)
+
+    assert await stopped_because(shop, experiment) == CONTROL_GONE
+
+
+async def test_own_experiment_on_the_houses_version_ends_with_it(shop: Any, desk: Any) -> None:
+    """A merchant's version held against the house's: another one of the house, or an own one, ends it."""
+    await desk.live(desk.waits(2), desk.house)
+    treatment = await desk.bring(desk.waits(5))
+    first = await start(shop.context, treatment.id, HALF, desk.own)
+    await desk.live(desk.waits(3), desk.house)
+    assert await stopped_because(shop, first) == CONTROL_GONE
+
+    second = await start(shop.context, treatment.id, HALF, desk.own)
+    await desk.live(desk.waits(4))
+
+    assert await stopped_because(shop, second) == CONTROL_GONE
+
+
+async def test_experiment_goes_on_when_others_change(shop: Any, desk: Any, running: Any) -> None:
+    """Policies of other names, and the house's where an own one is the control, concern both arms alike."""
+    _, _, experiment = running
+
+    await desk.live(desk.waits(7), desk.house)
+    await desk.live(desk.waits(4, name="narrow", applies_to="{method: card, segment: consumer}"))
+
+    assert await stopped_because(shop, experiment) is None
+
+
+async def test_house_experiment_leaves_out_merchants_with_their_own_version(shop: Any, desk: Any) -> None:
+    """What the house tries is tried where its version would decide."""
+    await desk.live(desk.waits(2), desk.house)
+    treatment = await desk.bring(desk.waits(5), desk.house)
+    experiment = await start(shop.context, treatment.id, HALF, desk.house)
+    assert {case.experiment_id for case in await open_many(shop, 4)} == {experiment.id}
+
+    await desk.live(desk.waits(3))
+
+    assert {case.experiment_id for case in await open_many(shop, 4)} == {None}
+    assert await stopped_because(shop, experiment) is None
+
+
+async def test_report_on_the_houses_experiment_tells_each_merchant_of_its_own(shop: Any, desk: Any) -> None:
+    """Counts and sums of other merchants are nobody's business; the operator sees all."""
+    await desk.live(desk.waits(2), desk.house)
+    treatment = await desk.bring(desk.waits(5), desk.house)
+    experiment = await start(shop.context, treatment.id, HALF, desk.house)
+    await open_many(shop, 6)
+    shop.clock.advance(timedelta(days=11))
+
+    seen = {who: await report(shop.context, who, experiment.id) for who in ("default", "other", None)}
+
+    opened = {who: sum(arm.opened for arm in each.result.arms.values()) for who, each in seen.items()}
+    assert opened == {"default": 6, "other": 0, None: 6}
+    assert seen["other"].money == ()
+    assert sum(each.owed_minor for each in seen["default"].money) == 6 * 1999
+
+
+@pytest.mark.parametrize(("share_bp", "arm"), [(0, Arm.CONTROL), (10_000, Arm.TREATMENT)])
+async def test_ramp_to_the_ends(shop: Any, desk: Any, running: Any, share_bp: int, arm: Arm) -> None:
+    """Nobody new is treated, or everybody; both are written down as taking part."""
+    _, _, experiment = running
+
+    await ramp(shop.context, experiment.id, share_bp, desk.own)
+
+    assert {case.arm for case in await open_many(shop, 8)} == {arm}
+    assert await watch(shop.context) == [Verdict.TOO_EARLY]
+
+
+async def test_changes_race_with_openings(shop: Any, desk: Any, running: Any, database_url: str) -> None:
+    """Several processes open cases while shares move and the experiment ends: each case is wholly in one state of it,
+    and a customer's cases under one share are in one arm."""
+    control, treatment, experiment = running
+    other = Service(
+        shop.service.settings,
+        Database(database_url),
+        {"sandbox": shop.gateway},
+        shop.service.folder,
+        Metrics(),
+        shop.clock,
+    )
+    await other.open()
+
+    async def opens(context: Any) -> None:
+        for number in range(12):
+            report = shop.report("tok_generic_decline", code="generic_decline", customer={"ref": f"race-{number}"})
+            await open_case(context, report, "key:race", None)
+
+    async def changes() -> None:
+        for share in (1_000, 9_000, 3_000):
+            await ramp(other.context, experiment.id, share, desk.own)
+        await stop(shop.context, experiment.id, "enough", desk.own)
+        await asyncio.gather(
+            activate(shop.context, treatment.id, desk.own), activate(other.context, control.id, desk.own)
+        )
+
+    await asyncio.gather(opens(shop.context), opens(other.context), changes())
+    await other.close()
+
+    digests = {"control": control.digest, "treatment": treatment.digest}
+    rows = await shop.rows(
+        "SELECT c.policy_digest, c.arm, c.experiment_ramp, p.customer ->> 'ref' AS ref,"
+        " (SELECT array_agg(policy_digest) FROM decision d WHERE d.case_id = c.id AND d.kind = 'retry') AS decided"
+        " FROM recovery_case c JOIN payment p ON p.id = c.payment_id"
+    )
+    assert len(rows) == 24
+    for row in rows:
+        assert row["decided"] == [row["policy_digest"]]
+        assert row["policy_digest"] in digests.values()
+        if row["arm"] is not None:
+            assert row["policy_digest"] == digests[row["arm"]]
+    arms = {(row["ref"], row["experiment_ramp"]): row["arm"] for row in rows}
+    assert all(arms[row["ref"], row["experiment_ramp"]] == row["arm"] for row in rows)
+    live = await shop.rows("SELECT digest FROM policy_version WHERE state = 'live' AND merchant_id = 'default'")
+    assert len(live) == 1
 
 
 async def test_worse_treatment_is_ended_and_told_once(shop: Any, desk: Any, running: Any) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -188,7 +189,10 @@ class ShopMachine(RuleBasedStateMachine):
                 assert live or file.planned_retry or payment.id in tasks
             else:
                 assert file.planned_retry is None
+            _check_dunning(file)
         _check_limits([attempt for file in files for attempt in file.attempts])
+        jobless = "SELECT key FROM timeline_step s WHERE state = 'planned' AND NOT EXISTS (SELECT FROM job j"
+        assert await self.shop.rows(f"{jobless} WHERE j.subject_id = s.id)") == []
 
     def teardown(self) -> None:
         self.do(self._check_audit())
@@ -203,6 +207,21 @@ class ShopMachine(RuleBasedStateMachine):
     async def _sealed(self) -> int:
         rows = await self.shop.rows("SELECT coalesce(sum(cardinality(event_ids)), 0) FROM event_seal")
         return int(rows[0][0])
+
+
+def _check_dunning(file: Any) -> None:
+    """Nothing is said twice, after the end, while paused, or about a retry that is not to come."""
+    had_its_turn = [s.key for s in file.steps if s.key and (s.state == "done" or "refused" in s.detail)]
+    assert len(set(had_its_turn)) == len(had_its_turn)
+    planned = file.planned_dunning
+    assert len({step.key for step in planned} | set(had_its_turn)) == len(planned) + len(had_its_turn)
+    if file.case.state not in ("open", "exhausted") or file.payment.state != "owed":
+        assert planned == ()
+    for step in planned:
+        assert file.case.state == "exhausted" or not step.key.startswith("exhausted")
+        if step.key.startswith("before_retry") and file.live_attempt is None:
+            assert step.retry_step_id == file.planned_retry.id
+            assert step.due_at < file.planned_retry.due_at
 
 
 def _check_limits(attempts: list[Any]) -> None:
@@ -223,6 +242,12 @@ def _check_limits(attempts: list[Any]) -> None:
                 and (a.id <= ours.id or a.made_at < ours.made_at)  # told later of the same instant: not known then
             ]  # fmt: skip
             assert len(tries) <= cap, f"{len(tries)} tries within {window} on {ours.account_key}"
+
+
+@pytest.fixture
+def shop(whole_shop: Any) -> Any:
+    """Retries and dunning, as shipped."""
+    return whole_shop
 
 
 def test_the_promises_hold_whatever_happens(shop: Any, post: Any) -> None:

@@ -1,5 +1,6 @@
 """Moving running cases to another version: previewed, then done, each on the record, nothing else touched."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,9 +9,15 @@ import asyncpg
 import msgspec
 import pytest
 
-from recoup_core.domain.recovery import CaseState, StepState
+from recoup_core.domain.happened import TaskKind
+from recoup_core.domain.recovery import CaseState, StepKind, StepState
+from recoup_core.flows.experiments import Setup, start
 from recoup_core.flows.migrate import Moves, PolicyUnknown, move_cases, preview_moves
-from recoup_core.flows.operate import pause, resume
+from recoup_core.flows.operate import pause, resume, retry_now
+from recoup_core.flows.replay import replay
+from recoup_core.flows.versions import activate
+from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.storage.decisions import Span
 from recoup_core.storage.moves import ChosenCases
 
 
@@ -243,3 +250,177 @@ async def test_dunning_is_moved_by_itself(shop: Any, desk: Any) -> None:
     assert file.case.policy_digest == before.case.policy_digest
     assert file.planned_retry == before.planned_retry
     assert max(step.due_at for step in file.planned_dunning) == shop.clock.now() + timedelta(days=6)
+
+
+async def test_treated_cases_stay_treated_unless_the_version_is_named(shop: Any, desk: Any) -> None:
+    """What a case would get today is its arm's version while the experiment runs, so that moving everything ends no
+    comparison; the arm itself is kept whatever is done."""
+    old = await desk.live(desk.waits(1))
+    await shop.open("tok_generic_decline", code="generic_decline")
+    control = await desk.live(desk.waits(2))
+    treatment = await desk.bring(desk.waits(5))
+    await start(shop.context, treatment.id, Setup(share_bp=5_000), desk.own)
+    cases = [
+        (await shop.open("tok_generic_decline", code="generic_decline", customer={"ref": f"c-{number}"})).case
+        for number in range(8)
+    ]
+
+    done = await move(shop)
+
+    assert [(m.from_digest, m.to_digest) for m in done.items if m.refused is None] == [(old.digest, control.digest)]
+    after = [(await shop.file(case.payment_id)).case for case in cases]
+    assert after == cases
+    await move(shop, old.digest)
+    named = [(await shop.file(case.payment_id)).case for case in cases]
+    assert {case.policy_digest for case in named} == {old.digest}
+    assert [case.arm for case in named] == [case.arm for case in cases]
+
+
+async def test_case_with_a_live_attempt_is_moved_and_nothing_is_planned_yet(shop: Any, desk: Any, opened: Any) -> None:
+    """The attempt goes on as it is; its answer is decided about by the new version."""
+    old, new, _ = opened
+    await activate(shop.context, old.id, desk.own)
+    case = await shop.open("tok_pending:2h+generic_decline|approve", code="generic_decline")
+    await activate(shop.context, new.id, desk.own)
+    shop.clock.advance(timedelta(days=2))
+    await shop.run_due()
+    before = await shop.file(case.payment.id)
+    assert before.live_attempt is not None
+
+    seen = await preview(shop, ids=(case.case.id,))
+    done = await move(shop, ids=(case.case.id,))
+
+    assert done.items == seen.items
+    assert (done.items[0].refused, done.items[0].before, done.items[0].after) == (None, None, None)
+    file = await shop.file(case.payment.id)
+    assert (file.live_attempt, file.steps) == (before.live_attempt, before.steps)
+    shop.clock.advance(timedelta(hours=2))
+    await shop.run_due()
+    file = await shop.file(case.payment.id)
+    assert file.live_attempt is None
+    assert file.planned_retry.due_at == file.attempts[-1].made_at + timedelta(days=9)
+
+
+async def test_move_races_with_the_retry_that_is_due(shop: Any, opened: Any) -> None:
+    """Either the retry is sent and the case moved, or it is moved first and the retry left out: never both halves."""
+    _, new, cases = opened
+    shop.clock.advance(timedelta(days=2))
+    refs = await shop.claim()
+
+    await asyncio.gather(shop.service.run_jobs(refs), move(shop), move(shop))
+
+    for each in cases:
+        file = await shop.file(each.payment.id)
+        assert (file.case.policy_digest, file.case.migrations) == (new.digest, 1)
+        tried = [attempt for attempt in file.attempts if attempt.step_id is not None]
+        left_out = [step for step in file.steps if step.state is StepState.SKIPPED]
+        assert len(tried) + len([step for step in left_out if step.kind is StepKind.RETRY]) in (1, 2)
+        assert file.planned_retry is not None
+        assert not {attempt.step_id for attempt in tried} & {step.id for step in left_out}
+
+
+async def test_move_to_a_version_that_stops_ends_the_case(shop: Any, desk: Any, opened: Any) -> None:
+    """Decided at once: nothing is planned any more, and the case says why."""
+    _, _, [case, *_] = opened
+    ends = desk.waits(9).replace("attempt: {lte: 1}", "attempt: {gt: 3}").partition("examples:")[0]
+    ends += "examples:\n  - {given: {attempt: 4}, expect: wait}\n  - {given: {}, expect: give up}\n"
+    version = await desk.bring(ends)
+
+    done = await move(shop, version.digest, ids=(case.case.id,))
+
+    file = await shop.file(case.payment.id)
+    assert (file.case.state, file.case.stop_reason, file.planned_retry) == (CaseState.EXHAUSTED, "exhausted", None)
+    assert done.items[0].after.stop == "exhausted"
+
+
+async def test_retry_that_a_person_planned_is_kept(shop: Any, opened: Any) -> None:
+    """A move takes back what the policy planned, and nothing else."""
+    _, new, [case, *_] = opened
+    await retry_now(shop.context, case.case.id, shop.by())
+    planned = (await shop.file(case.payment.id)).planned_retry
+
+    await move(shop, ids=(case.case.id,))
+
+    file = await shop.file(case.payment.id)
+    assert file.case.policy_digest == new.digest
+    assert file.planned_retry == planned
+
+
+async def test_every_decision_before_and_after_a_move_can_be_replayed(shop: Any, opened: Any) -> None:
+    """Each keeps the digest that it was made with."""
+    old, new, [case, *_] = opened
+    await move(shop, ids=(case.case.id,))
+    shop.clock.advance(timedelta(days=9))
+    await shop.run_due()
+    redoer = Redoer()
+
+    async def redo(chunk: Chunk) -> Replayed:
+        return redoer(chunk)
+
+    now = shop.clock.now()
+    pages = [page async for page in replay(shop.service.database, Span(until=now + timedelta(seconds=1)), redo, now)]
+
+    rows = await shop.rows("SELECT policy_digest FROM decision WHERE case_id = $1 ORDER BY id", case.case.id)
+    assert [row["policy_digest"] for row in rows] == [old.digest, new.digest, new.digest]
+    assert [difference for page in pages for difference in page.differences] == []
+    assert sum(page.count for page in pages) >= 3
+    redoer.close()
+
+
+async def spoil(shop: Any) -> None:
+    """Pin every case to a text that no parser reads, as an upgrade may leave it."""
+    async with shop.service.database.transaction() as connection:
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO policy_text SELECT encode(sha256('nonsense'), 'hex'), 'retry', 'x', 'x', 'nonsense', now()"
+        )
+        await connection.execute("UPDATE recovery_case SET policy_digest = encode(sha256('nonsense'), 'hex')")
+
+
+async def test_move_out_of_a_text_that_can_not_be_read(shop: Any, opened: Any) -> None:
+    """The case is decided about again, and what a person was asked is answered."""
+    _, new, [case, *_] = opened
+    await spoil(shop)
+    shop.clock.advance(timedelta(days=2))
+    await shop.run_due()
+    asked = await shop.file(case.payment.id)
+    assert [task.kind for task in asked.open_tasks] == [TaskKind.POLICY_UNREADABLE]
+    assert asked.planned_retry is None
+
+    await move(shop, ids=(case.case.id,))
+
+    file = await shop.file(case.payment.id)
+    assert (file.case.policy_digest, file.open_tasks) == (new.digest, ())
+    assert file.planned_retry.rule == "wait"
+
+
+async def test_move_of_one_kind_leaves_the_question_about_the_other(shop: Any, desk: Any) -> None:
+    """Other letters do not make the retry policy readable: somebody is still asked about that."""
+    await desk.live(desk.waits(2, 2))
+    await desk.live(CAMPAIGN.replace("DAYS", "3"))
+    case = await shop.open("tok_generic_decline", code="generic_decline")
+    await spoil(shop)
+    shop.clock.advance(timedelta(days=2))
+    await shop.run_due()
+    await desk.live(CAMPAIGN.replace("DAYS", "6"))
+
+    await move(shop, kind="dunning", ids=(case.case.id,))
+
+    file = await shop.file(case.payment.id)
+    assert [task.kind for task in file.open_tasks] == [TaskKind.POLICY_UNREADABLE]
+
+
+async def test_dunning_steps_that_are_done_are_not_done_again(shop: Any, desk: Any) -> None:
+    """The other campaign's steps are the same steps where they say the same at the same time: one letter, once."""
+    await desk.live(CAMPAIGN.replace("DAYS", "3"))
+    case = await shop.open("tok_generic_decline", code="generic_decline")
+    await shop.run_due()
+    await desk.live(CAMPAIGN.replace("DAYS", "6"))
+
+    await move(shop, kind="dunning")
+
+    file = await shop.file(case.payment.id)
+    print([(s.key, s.state, s.skipped_because, s.due_at) for s in file.steps])
+    letters = [(step.key, step.state) for step in file.steps if step.kind is StepKind.MESSAGE]
+    assert sorted(state for _, state in letters) == [StepState.DONE, StepState.PLANNED, StepState.SKIPPED]
+    assert len({key for key, state in letters if state is not StepState.SKIPPED}) == 2

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from recoup_core.domain.payment import Network
 from recoup_core.flows import shadow as shadows
 from recoup_core.flows.operate import NotFound
 from recoup_core.flows.shadow import follow_shadows, shadow_report
@@ -134,7 +135,8 @@ async def test_house_shadow_leaves_out_merchants_with_their_own_version(shop: An
 
 async def test_large_backlog_takes_several_rounds(shop: Any, desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A round has a limit, and the next goes on; nothing is left out."""
-    monkeypatch.setattr(shadows, "PER_ROUND", 2)
+    monkeypatch.setattr(shadows, "PAGE", 2)
+    monkeypatch.setattr(shadows, "PAGES", 1)
     await desk.live(desk.waits(2))
     version = await in_shadow(shop, desk, desk.waits(5))
     for _ in range(5):
@@ -186,3 +188,52 @@ async def test_what_a_shadow_saw_is_never_edited(shop: Any, desk: Any) -> None:
 
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await shop.rows("UPDATE shadow_decision SET agrees = true RETURNING id")
+
+
+async def test_decisions_that_do_not_concern_it_never_hold_a_shadow_up(
+    shop: Any, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any number of others at one moment, and of one batch's time: the shadow gets past them."""
+    monkeypatch.setattr(shadows, "PAGE", 2)
+    await desk.live(desk.waits(2, applies_to="{method: card, segment: consumer}", name="consumers"))
+    narrow = await in_shadow(
+        shop, desk, desk.waits(4, name="visa", applies_to="{method: card, segment: consumer, network: mastercard}")
+    )
+    consumer = {"segment": "consumer"}
+    for _ in range(7):
+        await shop.open("tok_generic_decline", code="generic_decline", customer=consumer)
+    await shop.open("tok_generic_decline", code="generic_decline", customer=consumer, network=Network.MASTERCARD)
+
+    assert await follow(shop) == 1
+    assert (await seen(shop, narrow.id)).seen.decided == 1
+
+
+async def test_decision_that_comes_to_light_late_is_seen(shop: Any, desk: Any) -> None:
+    """A decision's time is that of its transaction's start; a round in between does not lose it."""
+    await desk.live(desk.waits(2))
+    version = await in_shadow(shop, desk, desk.waits(5))
+    decided_at = shop.clock.now()
+    shop.clock.advance(timedelta(minutes=2))
+    await shop.open("tok_generic_decline", code="generic_decline")
+    await follow(shop)
+    shop.clock.set(decided_at)
+    await shop.open("tok_generic_decline", code="generic_decline")
+    shop.clock.advance(timedelta(minutes=3))
+
+    assert await follow(shop) == 1
+
+    report = await seen(shop, version.id)
+    assert (report.seen.decided, len(report.differences)) == (2, 2)
+
+
+async def test_merchants_are_told_nothing_of_each_other(shop: Any, desk: Any) -> None:
+    """A shadow of the house sees everybody's decisions; each merchant hears of its own."""
+    house = await in_shadow(shop, desk, desk.waits(5), desk.house)
+    await shop.open("tok_generic_decline", code="generic_decline")
+    await follow(shop)
+
+    mine, theirs = await seen(shop, house.id), await seen(shop, house.id, "other")
+
+    assert (mine.seen.decided, mine.seen.differed) == (1, 1)
+    assert (theirs.seen.decided, theirs.seen.differed, theirs.differences) == (0, 0, [])
+    assert (await shadow_report(shop.context, house.id, None, None, 50)).seen.decided == 1

@@ -1,6 +1,7 @@
 """The shipped policies and every snippet of their manual are what they say they are."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
@@ -13,7 +14,9 @@ from recoup_core.domain.payment import Method, Segment
 from recoup_core.rules.book import PolicyBook
 from recoup_core.rules.compile import EngineChoice
 from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.facts import RETRY, RetryFacts
+from recoup_core.rules.facts import DUNNING, REFUND, RETRY, RetryFacts
+from recoup_core.rules.folder import PolicyFile, review_set
+from recoup_core.rules.names import LISTS, read_names
 from recoup_core.rules.schema import RetrySpec, Rule, StopReason, StopSpec, parse_policy
 
 POLICIES = Path(__file__).parents[3] / "policies"
@@ -128,6 +131,7 @@ def test_expired_card_goes_to_the_backup_else_to_the_customer(book: PolicyBook) 
 # --- the manual -----------------------------------------------------------------------------------------------------
 
 SNIPPETS = re.findall(r"^```yaml (\w+)\n(.*?)^```$", MANUAL, re.MULTILINE | re.DOTALL)
+KINDS = Counter(kind for kind, _ in SNIPPETS)
 FRAME = """kind: retry
 name: frame
 applies_to: {{}}
@@ -151,22 +155,50 @@ def indented(text: str, by: int) -> str:
     return "\n".join(" " * by + line for line in text.rstrip().splitlines())
 
 
-@pytest.mark.parametrize(("kind", "text"), SNIPPETS)
-def test_every_snippet_of_the_manual_is_valid(kind: str, text: str) -> None:
-    """What people copy must work; for conditions and rules only the missing example may be complained about."""
-    if kind == "policy":
-        assert parse_policy(text, source="manual").rules
-    elif kind == "condition":
-        assert problems_of(f"  - name: it\n    stop: exhausted\n    when:\n{indented(text, 6)}") == {"no_example"}
-    else:
-        assert kind == "rule"
-        assert problems_of("  -" + indented(text, 4)[3:]) == {"no_example"}
+def snippets(kind: str) -> list[str]:
+    return [text for known, text in SNIPPETS if known == kind]
+
+
+@pytest.mark.parametrize("text", snippets("policy"))
+def test_every_policy_of_the_manual_passes_the_strictest_check(text: str) -> None:
+    """What people copy must work, without a warning."""
+    assert review_set([PolicyFile("manual.yaml", text)], called="manual")[1] == ()
+
+
+@pytest.mark.parametrize("text", snippets("condition"))
+def test_every_condition_of_the_manual_is_valid(text: str) -> None:
+    """Only the missing example may be complained about."""
+    assert problems_of(f"  - name: it\n    stop: exhausted\n    when:\n{indented(text, 6)}") == {"no_example"}
+
+
+@pytest.mark.parametrize("text", snippets("rule"))
+def test_every_rule_of_the_manual_is_valid(text: str) -> None:
+    """Only the missing example may be complained about."""
+    assert problems_of("  -" + indented(text, 4)[3:]) == {"no_example"}
+
+
+@pytest.mark.parametrize("text", snippets("timelines"))
+def test_every_timeline_of_the_manual_comes_true_for_its_first_policy(text: str) -> None:
+    """The times that a reader sees are those that the policy above them comes to."""
+    policy = f"{snippets('policy')[0]}timelines:\n{indented(text, 2)}\n"
+
+    assert review_set([PolicyFile("manual.yaml", policy)], called="manual")[1] == ()
+
+
+@pytest.mark.parametrize("text", snippets("names"))
+def test_the_file_of_names_in_the_manual_is_one(text: str) -> None:
+    """It is there to be copied."""
+    names, problems = read_names(text, source="names.yaml")
+
+    assert problems == ()
+    assert names is not None
+    assert set(names.listed) == set(LISTS)
 
 
 def test_the_manual_has_its_snippets() -> None:
-    """A changed fence must not switch the tests off."""
-    assert len(SNIPPETS) == 5
-    assert MANUAL.count("```") == 2 * len(SNIPPETS)
+    """A changed fence must not switch the tests off; what isn't YAML are commands, which have a test of their own."""
+    assert KINDS == {"policy": 3, "condition": 3, "rule": 1, "timelines": 1, "names": 1}
+    assert MANUAL.count("```") == 2 * (KINDS.total() + MANUAL.count("\n```console\n"))
 
 
 def test_every_written_form_of_the_operator_table_is_valid() -> None:
@@ -179,11 +211,27 @@ def test_every_written_form_of_the_operator_table_is_valid() -> None:
         assert problems_of(f"  - {{name: it, stop: exhausted, when: {{{form}}}}}") == {"no_example"}
 
 
-def test_the_manual_names_every_fact_with_its_words() -> None:
-    """A fact nobody can read about is a fact nobody uses."""
-    rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", MANUAL, re.MULTILINE))
+FACT_TABLES = {
+    "## Facts of retries and dunning\n": RETRY.facts,
+    "Only dunning:\n": {name: fact for name, fact in DUNNING.facts.items() if name not in RETRY.facts},
+    "## Facts of refunds\n": REFUND.facts,
+}
 
-    assert set(rows) >= set(RETRY.facts)
-    for fact in RETRY.facts.values():
-        assert fact.meaning in rows[fact.name]
-        assert len(fact.choices) > 20 or all(f"`{word}`" in rows[fact.name] for word in fact.choices)
+
+@pytest.mark.parametrize("start", FACT_TABLES)
+def test_the_manual_names_every_fact_with_its_words(start: str) -> None:
+    """A fact nobody can read about is a fact nobody uses; one that there isn't misleads."""
+    table = MANUAL.partition(start)[2].lstrip().partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", table, re.MULTILINE))
+
+    assert list(rows) == list(FACT_TABLES[start])
+    for fact in FACT_TABLES[start].values():
+        kind, meaning, missing, scope = (cell.strip() for cell in rows[fact.name].split("|"))
+        assert meaning == fact.meaning
+        assert (missing, scope) == ("yes" if fact.optional else "", "yes" if fact.scope else "")
+        assert len(fact.choices) > 20 or kind == (", ".join(f"`{word}`" for word in fact.choices) or fact.kind)
+
+
+def test_dunning_knows_all_facts_of_retries() -> None:
+    """The manual has one table for both."""
+    assert all(DUNNING.facts[name] == fact for name, fact in RETRY.facts.items())

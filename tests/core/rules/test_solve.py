@@ -16,7 +16,8 @@ from recoup_core.rules.condition_reader import ConditionReader
 from recoup_core.rules.errors import Report
 from recoup_core.rules.examples import read_example
 from recoup_core.rules.facts import DUNNING, REFUND, RETRY, Facts, Vocabulary
-from recoup_core.rules.solve import Budget, Goal, Undecided, Wanted, find
+from recoup_core.rules.formulas import Budget
+from recoup_core.rules.solve import Goal, Undecided, Wanted, find
 from recoup_core.rules.yamltext import read_tree
 
 MANY = settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))

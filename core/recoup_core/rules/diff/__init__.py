@@ -19,8 +19,8 @@ from recoup_core.rules.diff.model import (
     Side,
 )
 from recoup_core.rules.diff.pairing import Met, Pairing
+from recoup_core.rules.formulas import Budget, OutOfBudget
 from recoup_core.rules.schema import Policy
-from recoup_core.rules.solve import Budget, OutOfBudget
 
 __all__ = [
     "MAX_STEPS",
@@ -37,7 +37,7 @@ __all__ = [
 MAX_STEPS: Final = 20_000_000
 """Steps of the decider for one comparison; half a minute at most."""
 
-MAX_STEPS_PER_RULE: Final = 2_000_000
+MAX_STEPS_PER_RULE: Final = 4_000_000
 """Of them, for one rule of the new text."""
 
 Progress = Callable[[int, int], None]

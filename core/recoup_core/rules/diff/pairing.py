@@ -1,7 +1,7 @@
 """Which rule of the old text decided the payments that a rule of the new text decides."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -10,23 +10,12 @@ from recoup_core.rules.actions.steps import StepsSpec
 from recoup_core.rules.as_given import given_text, minimal_given
 from recoup_core.rules.conditions import Comparison, Condition, Op
 from recoup_core.rules.facts import VOCABULARIES, Facts
+from recoup_core.rules.formulas import Budget, Formula, Point, holds
 from recoup_core.rules.reach import Reach, Rules
 from recoup_core.rules.reasons import REASON
 from recoup_core.rules.schema import Action, Policy, Rule
-from recoup_core.rules.solve import (
-    Budget,
-    Formula,
-    OutOfBudget,
-    Point,
-    Solver,
-    holds,
-    nearer,
-    scope_condition,
-)
+from recoup_core.rules.solve import Solver, following, nearer, scope_condition
 from recoup_core.rules.space import Space
-
-MAX_MET: Final = 2_000
-"""Rules of the old text that one rule of the new text takes over from; no policy has more."""
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,17 +58,14 @@ class Pairing:
             yield Met(old=self._old.rules[number], new=rule, same=True, given="", facts_given=0)
             return
         goals = [*self._scopes, self._new_rules.holds[number]]
-        explained: list[Formula] = []
-        for _ in range(MAX_MET):
-            point = self._reach.search([*goals, *explained], [(self._new_rules, number)], budget)[0]
-            if point is None:
-                return
+        points = self._reach.points(goals, [(self._new_rules, number)], budget, [])
+        point = next(points, None)
+        while point is not None:
             before = self._old_rules.first(point)
             yield self._met(point, before, number, goals)
             if number < self._alike:
                 return
-            explained.append(self._passes(before, goals, budget))
-        raise OutOfBudget
+            point = following(points, self._passes(before, goals, budget))
 
     def alone(self, now: bool, budget: Budget) -> Alone | None:
         """Return payments that only the new text (else only the old one) is for; raises `OutOfBudget`."""

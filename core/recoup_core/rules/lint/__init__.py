@@ -5,6 +5,7 @@ from typing import Final
 
 from recoup_core.rules.errors import Problem
 from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.approvals import approvals
 from recoup_core.rules.lint.beyond_limits import beyond_limits
 from recoup_core.rules.lint.notice import early_suspensions
@@ -12,7 +13,6 @@ from recoup_core.rules.lint.reachability import reachability
 from recoup_core.rules.lint.references import references
 from recoup_core.rules.names import Names
 from recoup_core.rules.schema import Policy
-from recoup_core.rules.solve import Budget
 
 MAX_STEPS: Final = 6_000_000
 """Steps of the decider for one family of findings in one policy; some ten seconds, and far more than is usual."""

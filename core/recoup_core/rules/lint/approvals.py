@@ -25,21 +25,11 @@ from recoup_core.rules.actions.refund import DenySpec, ReviewSpec
 from recoup_core.rules.as_given import given_text, minimal_given
 from recoup_core.rules.conditions import All, walk
 from recoup_core.rules.errors import Problem, shown
+from recoup_core.rules.formulas import ALWAYS, Budget, Formula, In, OutOfBudget, Point, holds
 from recoup_core.rules.lint.finding import finding, named
 from recoup_core.rules.reach import Rules
 from recoup_core.rules.schema import Policy, Rule
-from recoup_core.rules.solve import (
-    ALWAYS,
-    Budget,
-    Formula,
-    In,
-    OutOfBudget,
-    Point,
-    Solver,
-    holds,
-    nearer,
-    scope_condition,
-)
+from recoup_core.rules.solve import Solver, nearer, scope_condition
 from recoup_core.rules.space import AMOUNT, Space
 
 MAX_RULES: Final = 200

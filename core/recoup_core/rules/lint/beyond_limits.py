@@ -12,10 +12,10 @@ from recoup_core.domain.payment import Method
 from recoup_core.reference import limit_rules
 from recoup_core.rules.errors import Problem
 from recoup_core.rules.facts import RetryFacts
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.finding import finding
 from recoup_core.rules.lint.played import Cut, Game
 from recoup_core.rules.schema import Policy
-from recoup_core.rules.solve import Budget
 from recoup_core.rules.timing import in_words
 
 MAX_PLAYED: Final = 2_000

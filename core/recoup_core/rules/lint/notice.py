@@ -19,10 +19,10 @@ from recoup_core.domain.recovery import StepKind
 from recoup_core.rules.actions.steps import Message, On, StepSpec, StepsSpec
 from recoup_core.rules.errors import Problem, Severity, shown
 from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.finding import finding
 from recoup_core.rules.lint.played import START, Game
 from recoup_core.rules.schema import Policy, Rule
-from recoup_core.rules.solve import Budget
 from recoup_core.rules.timing import in_words
 
 CODE: Final = "suspension_before_notice"

@@ -17,10 +17,11 @@ from recoup_core.reference import retryable_codes
 from recoup_core.rules.closures import closure
 from recoup_core.rules.conditions import Comparison, Op
 from recoup_core.rules.facts import RETRY, RetryFacts
+from recoup_core.rules.formulas import Budget, Formula
 from recoup_core.rules.limits import Blocked, Finding, LimitQuestion, PastAttempt, check_limits
 from recoup_core.rules.reach import OnePolicy
 from recoup_core.rules.schema import Policy, RetrySpec, Rule
-from recoup_core.rules.solve import Budget, Formula, Undecided
+from recoup_core.rules.solve import Undecided
 from recoup_core.rules.timing import Planned, TimingContext, next_time
 
 START: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)

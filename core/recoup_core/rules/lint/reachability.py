@@ -15,10 +15,11 @@ from recoup_core.rules.condition_reader import MAX_LOGIC_DEPTH
 from recoup_core.rules.condition_text import condition_text
 from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Named, Not, Op
 from recoup_core.rules.errors import Problem
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.finding import finding, named
 from recoup_core.rules.reach import OnePolicy, Reached
 from recoup_core.rules.schema import Policy, Rule
-from recoup_core.rules.solve import Budget, Undecided
+from recoup_core.rules.solve import Undecided
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -8,9 +8,10 @@ import msgspec
 from recoup_core.rules.as_given import given_text, minimal_given, scalar_text
 from recoup_core.rules.errors import Problem
 from recoup_core.rules.facts import Facts
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.reach import OnePolicy, Reached
 from recoup_core.rules.schema import Policy
-from recoup_core.rules.solve import Budget, Undecided
+from recoup_core.rules.solve import Undecided
 
 MISSING: Final = "no_example"
 MAX_SUGGESTED: Final = 20

@@ -208,12 +208,18 @@ CREATE UNIQUE INDEX shadow_decision_once ON shadow_decision (version_id, decisio
 CREATE INDEX shadow_decision_differs ON shadow_decision (version_id, id) WHERE NOT agrees;
 CREATE TRIGGER shadow_decision_fixed BEFORE UPDATE ON shadow_decision FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
--- How far each shadow has followed the decisions, and what it has seen.
+-- How far each shadow has followed the decisions.
 CREATE TABLE policy_shadow (
     version_id uuid PRIMARY KEY REFERENCES policy_version,
-    seen_until timestamptz NOT NULL,
+    seen_until timestamptz NOT NULL
+);
+-- How many it has looked at, merchant by merchant: none is told about another's.
+CREATE TABLE policy_shadow_count (
+    version_id uuid NOT NULL REFERENCES policy_version,
+    merchant_id text NOT NULL REFERENCES merchant,
     decided bigint NOT NULL DEFAULT 0,
     differed bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (version_id, merchant_id),
     CHECK (differed BETWEEN 0 AND decided)
 );
 

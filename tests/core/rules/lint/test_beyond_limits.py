@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 
 from recoup_core.rules.errors import Problem, Severity
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.beyond_limits import beyond_limits
 from recoup_core.rules.lint.played import START, Game
 from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.solve import Budget
 
 Find = Callable[..., tuple[Problem, ...]]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from recoup_core.rules.errors import Problem, Severity
+from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.reachability import reachability
 from recoup_core.rules.schema import read_policy
-from recoup_core.rules.solve import Budget
 
 HEAD = """kind: retry
 name: p

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.errors import Problem, Severity
+from recoup_core.rules.errors import PolicyInvalid, Problem, Severity
 from recoup_core.rules.names import Names, is_names, read_names
 from recoup_core.wiring import shipped_policies
 
@@ -129,6 +129,15 @@ def test_a_list_that_is_not_declared_is_free_or_recoups() -> None:
 def test_a_second_file_of_names_is_refused(problems: Find) -> None:
     """Which one counts would be chance."""
     assert "duplicate_names" in {each.code for each in problems(retry(), NAMES, NAMES)}
+
+
+def test_a_file_of_names_alone_is_right(problems: Find, tmp_path: Path) -> None:
+    """It may be checked by itself, as a commit hook does; a service has nothing to decide with."""
+    (tmp_path / "names.yaml").write_text(NAMES, encoding="utf-8")
+
+    assert problems(NAMES) == ()
+    with pytest.raises(PolicyInvalid, match="there is no policy file"):
+        PolicyBook.load(tmp_path)
 
 
 def test_a_folder_with_a_file_of_names_loads(tmp_path: Path) -> None:
