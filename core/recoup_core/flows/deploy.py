@@ -89,12 +89,13 @@ async def apply_policies(
     """Make the owner's live policies exactly these files, in one transaction, and return what that changed.
 
     With `dry_run` everything is tried and nothing kept. With `shown`, the plan that somebody agreed to, it is that or
-    nothing: `PlanChanged`. Raises `PolicyInvalid`.
+    nothing: `PlanChanged`. Raises `PolicyInvalid`, and `WorkbenchBusy`.
     """
-    checked = await context.policies.in_thread(_check, files)
-    policies = checked.policies
-    for policy in policies:
-        await context.policies.in_thread(context.policies.texts.publish, policy)
+    async with context.policies.workbench.place():
+        checked = await asyncio.to_thread(_check, files)
+        policies = checked.policies
+        for policy in policies:
+            await asyncio.to_thread(context.policies.texts.publish, policy)
     try:
         async with changing_policies(context, change) as desk:
             lines = plan_lines(policies, await own_live(desk.connection, change.merchant_id))

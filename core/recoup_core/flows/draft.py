@@ -10,12 +10,14 @@ import msgspec
 from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, task_opened
+from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PAYMENT, Credential, PaymentEvent
 from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepKind, StepState, TimelineStep
 from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.deciders import AnyDecision
+from recoup_core.rules.facts import Facts, PolicyKind
 from recoup_core.rules.texts import Pinned
-from recoup_core.storage.changes import Changes, NewJob
+from recoup_core.storage.changes import Changes, NewJob, StoredDecision
 
 COLLECT: Final = "collect"
 """Job kind: send what a due retry step says. Subject: the step."""
@@ -89,6 +91,31 @@ class Draft:
                 self.changes.update(resolved)
                 self.tell(EventKind.TASK_RESOLVED, task.attempt_id, task=str(task.kind), task_id=str(task.id))
         self.file = self.file.without_tasks(kinds, attempt_id)
+
+    # -- decisions
+
+    def keep_decision(
+        self, kind: PolicyKind, decision: AnyDecision, facts: Facts, situation: msgspec.Struct
+    ) -> StoredDecision:
+        """Write down what the case's policy of a kind decided, with everything to decide it once more."""
+        case = self.file.case
+        digest = case.dunning_digest if kind is PolicyKind.DUNNING else case.policy_digest
+        assert digest is not None  # the decision was made with its text
+        stored = StoredDecision(
+            id=new_id(),
+            merchant_id=case.merchant_id,
+            case_id=case.id,
+            kind=kind,
+            policy_digest=digest,
+            rule=decision.rule,
+            facts=msgspec.Raw(msgspec.json.encode(facts)),
+            situation=msgspec.Raw(msgspec.json.encode(situation)),
+            outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
+            explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
+            decided_at=self.now,
+        )
+        self.changes.add(stored)
+        return stored
 
     # -- attempts
 

@@ -98,8 +98,7 @@ def plan_dunning(draft: Draft, policy: CompiledPolicy, facts: RetryFacts | None 
     gone = [step for key, step in planned.items() if key not in {step.key for step in wanted}]
     if not (fresh or moved or gone) and any(step.key is not None for step in file.steps):
         return
-    stored = _stored(draft, decision, seen, situation)
-    draft.changes.add(stored)
+    stored = draft.keep_decision(PolicyKind.DUNNING, decision, seen, situation)
     _skip(draft, gone, decision)
     for step, to in moved:
         _move(draft, step, to)
@@ -119,26 +118,6 @@ def _differs(planned: Mapping[str | None, TimelineStep], wanted: WantedStep, now
 
 def _as_stored(detail: Mapping[str, object]) -> dict[str, object]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in detail.items()}
-
-
-def _stored(
-    draft: Draft, decision: DunningDecision, facts: DunningFacts, situation: DunningSituation
-) -> StoredDecision:
-    digest = draft.file.case.dunning_digest
-    assert digest is not None  # the decision was made with its text
-    return StoredDecision(
-        id=new_id(),
-        merchant_id=draft.file.payment.merchant_id,
-        case_id=draft.file.case.id,
-        kind=PolicyKind.DUNNING,
-        policy_digest=digest,
-        rule=decision.rule,
-        facts=msgspec.Raw(msgspec.json.encode(facts)),
-        situation=msgspec.Raw(msgspec.json.encode(situation)),
-        outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
-        explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
-        decided_at=draft.now,
-    )
 
 
 def _skip(draft: Draft, gone: Iterable[TimelineStep], decision: DunningDecision) -> None:

@@ -3,8 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from recoup_core.domain.happened import EventKind, HumanTask, TaskKind
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PaymentState
@@ -12,8 +10,8 @@ from recoup_core.domain.recovery import CaseEvent, CaseState, StepKind, StepStat
 from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.dunning import plan_dunning
 from recoup_core.flows.situation import facts_of, situation_of
-from recoup_core.rules.decide import Decision, Retry, Situation, Stop, decide_retry
-from recoup_core.rules.facts import RetryFacts
+from recoup_core.rules.decide import Decision, Retry, Stop, decide_retry
+from recoup_core.rules.facts import PolicyKind, RetryFacts
 from recoup_core.rules.texts import Pinned, UnreadablePolicy
 from recoup_core.storage.changes import StoredDecision
 
@@ -54,7 +52,7 @@ def _decide_next(draft: Draft, policy: Pinned, facts: RetryFacts | None) -> None
     facts = facts or facts_of(file, draft.now)
     situation = situation_of(file, draft.now)
     decision = decide_retry(policy, facts, situation)
-    stored = _store(draft, decision, facts, situation)
+    stored = draft.keep_decision(PolicyKind.RETRY, decision, facts, situation)
     if isinstance(decision.outcome, Retry):
         _plan_retry(draft, decision, decision.outcome, stored)
     else:
@@ -108,23 +106,6 @@ def plan_by_hand(draft: Draft, retry: Retry, rule: str, planned_by: str) -> Time
     step = _add_retry(draft, retry, rule, planned_by, None)
     accompany(draft)
     return step
-
-
-def _store(draft: Draft, decision: Decision, facts: RetryFacts, situation: Situation) -> StoredDecision:
-    stored = StoredDecision(
-        id=new_id(),
-        merchant_id=draft.file.payment.merchant_id,
-        case_id=draft.file.case.id,
-        policy_digest=draft.file.case.policy_digest,
-        rule=decision.rule,
-        facts=msgspec.Raw(msgspec.json.encode(facts)),
-        situation=msgspec.Raw(msgspec.json.encode(situation)),
-        outcome=msgspec.Raw(msgspec.json.encode(decision.outcome)),
-        explanation=msgspec.Raw(msgspec.json.encode(decision.explanation)),
-        decided_at=draft.now,
-    )
-    draft.changes.add(stored)
-    return stored
 
 
 def _plan_retry(draft: Draft, decision: Decision, retry: Retry, stored: StoredDecision) -> None:

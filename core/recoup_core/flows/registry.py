@@ -15,6 +15,7 @@ import asyncpg
 import structlog
 
 from recoup_core.domain.errors import DomainError
+from recoup_core.flows.workbench import Workbench
 from recoup_core.rules.book import PolicyBook
 from recoup_core.rules.compile import CompiledPolicy
 from recoup_core.rules.errors import PolicyInvalid
@@ -79,6 +80,7 @@ class PolicyRegistry:
         self._unreadable: dict[str, UnreadablePolicy] = {}
         self._refreshing = asyncio.Lock()
         self._threads = asyncio.Semaphore(THREADS)
+        self.workbench = Workbench()
 
     async def in_force(self, merchant_id: str, act: Callable[[bool], Awaitable[T]]) -> T:
         """Run `act`, a whole transaction, until the policies stand still under it.
@@ -128,7 +130,10 @@ class PolicyRegistry:
         return {text.digest: await self.in_thread(self._compile_pinned, text) for text in stored}
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run what takes long away from the event loop, a few at a time."""
+        """Run what a decision or a change waits for away from the event loop, a few at a time.
+
+        Whatever only answers a question is the workbench's: decisions must not queue behind it.
+        """
         async with self._threads:
             return await asyncio.to_thread(work, *arguments)
 

@@ -46,12 +46,13 @@ class Submitted(msgspec.Struct, frozen=True):
 async def submit(context: Context, text: str, source: str, change: Change) -> Submitted:
     """Check a text and keep it as a draft; the same text again is the same version.
 
-    Raises `PolicyInvalid` with every problem, and `CardNumberRefused`.
+    Raises `PolicyInvalid` with every problem, `CardNumberRefused`, and `WorkbenchBusy`.
     """
     refuse_card_numbers(change.note or "", "note")
-    checked = await context.policies.in_thread(_check, text, source)
-    (policy,) = checked.policies
-    await context.policies.in_thread(context.policies.texts.publish, policy)
+    async with context.policies.workbench.place():
+        checked = await asyncio.to_thread(_check, text, source)
+        (policy,) = checked.policies
+        await asyncio.to_thread(context.policies.texts.publish, policy)
     async with changing_policies(context, change) as desk:
         version, fresh = await desk.bring(policy)
     return Submitted(version, fresh, checked.warnings)

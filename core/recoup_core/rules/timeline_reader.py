@@ -18,7 +18,7 @@ from recoup_core.rules.examples import read_given
 from recoup_core.rules.facts import COUNTRIES, PolicyKind
 from recoup_core.rules.stops import StopReason
 from recoup_core.rules.timelines import ON, QUIET, RETRY, STOP, Expected, Timeline, moment_of
-from recoup_core.rules.yamltext import Map, Node, Scalar, as_int, as_list, as_map, as_text
+from recoup_core.rules.yamltext import Map, Node, Scalar, Seq, as_int, as_list, as_map, as_text
 
 MAX_TIMELINES: Final = 200
 MAX_FAILURES: Final = 60
@@ -227,6 +227,8 @@ class _TimelineReader:
         return told
 
     def expect(self, node: Node) -> tuple[Expected, ...] | None:
+        if self.kind is PolicyKind.DUNNING and isinstance(node, Seq) and not node.items:
+            return ()  # paid before anything was due
         items = as_list(node, "`expect`", self.report, most=MAX_EXPECTED)
         steps = [self._expected(item) for item in items or ()]
         return None if items is None or None in steps else tuple(step for step in steps if step is not None)

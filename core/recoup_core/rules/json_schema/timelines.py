@@ -58,7 +58,7 @@ def timeline(kind: PolicyKind) -> Schema:
         "start": _told(ref("moment"), "start"),
         "zone": _told(ref("zone"), "zone"),
         "failures": _told(listing(_failure(kind), MAX_FAILURES), "failures"),
-        "expect": _told(listing(_expected(kind), MAX_EXPECTED), "timeline.expect"),
+        "expect": _told(listing(_expected(kind), MAX_EXPECTED, least=_least(kind)), "timeline.expect"),
         "paydays": _told(listing({"type": "integer", "minimum": 1, "maximum": LAST_DAY}, LAST_DAY), "paydays"),
         "acquirer": _told(ref("country"), "acquirer"),
         "retries": _told(listing(ref("moment"), MAX_FAILURES), "retries"),
@@ -78,6 +78,11 @@ def _failure(kind: PolicyKind) -> Schema:
     facts = [VOCABULARIES[kind].facts[name] for name in OF_DECLINE]
     told_facts = {fact.name: told(given(fact), meaning_of(fact)) for fact in facts}
     return {"anyOf": [words, mapping(told_facts)]}
+
+
+def _least(kind: PolicyKind) -> int:
+    """Return how many steps come at least: a letter may be too late for the money, a retry or a stop never is."""
+    return 0 if kind is PolicyKind.DUNNING else 1
 
 
 def _expected(kind: PolicyKind) -> Schema:
