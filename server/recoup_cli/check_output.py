@@ -14,6 +14,7 @@ import msgspec
 
 from recoup_cli.checking import Checked, sentence
 from recoup_cli.sarif import sarif_log
+from recoup_cli.spans import counted
 from recoup_core.rules.errors import Problem, Severity
 
 JSON_VERSION: Final = 1
@@ -57,7 +58,8 @@ def write(text: Told) -> None:
 
 def _text(checked: Checked, _: str | None) -> Told:
     good = [
-        f"ok  {line.file}  {line.rules} rules, {line.examples} examples, {line.engine}" for line in checked.policies
+        f"ok  {line.file}  {counted(line.rules, 'rule')}, {counted(line.examples, 'example')}, {line.engine}"
+        for line in checked.policies
     ]
     lines = {file: text.splitlines() for file, text in checked.sources.items()}
     bad = [line for problem in checked.problems for line in _problem_lines(problem, lines)]

@@ -22,6 +22,9 @@ BATCH: Final = 1_000
 CHUNK: Final = 500
 """Cases handed on together."""
 
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What makes a spreadsheet compute a cell; and what keeps it from that, for it may begin a text, too."""
+
 SUFFIXES: Final = (".jsonl", ".csv", ".parquet")
 
 Write = Callable[[Iterable[HistoryRecord]], None]
@@ -81,6 +84,8 @@ def _json_lines(path: Path) -> Placed:
                 raise HistoryInvalid(where, str(error)) from None
             except UnicodeDecodeError:
                 raise HistoryInvalid(where, "the line is not UTF-8") from None
+            except RecursionError:
+                raise HistoryInvalid(where, "the line is nested too deeply") from None
 
 
 def _csv_rows(path: Path) -> Placed:
@@ -93,7 +98,7 @@ def _csv_rows(path: Path) -> Placed:
                 where = f"{path}:{rows.line_num}"
                 if None in row or None in row.values():
                     raise HistoryInvalid(where, "the row does not have as many cells as there are columns")
-                yield where, record_of(row, where)
+                yield where, record_of({name: _as_it_was(cell) for name, cell in row.items()}, where)
         except csv.Error as error:
             raise HistoryInvalid(f"{path}:{rows.line_num}", str(error)) from None
         except UnicodeDecodeError:
@@ -136,6 +141,16 @@ def _csv_writer(file: BinaryIO) -> Iterator[Write]:
         yield lambda records: writer.writerows(_words(row_of(each)) for each in records)
 
 
+def _harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: names and codes in history are other people's texts."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _as_it_was(cell: str) -> str:
+    """Undo `_harmless`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 @contextmanager
 def _parquet_writer(file: BinaryIO) -> Iterator[Write]:
     arrow = _pyarrow()
@@ -155,7 +170,8 @@ def _parquet_writer(file: BinaryIO) -> Iterator[Write]:
 
 
 def _words(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _word(value) for name, value in row.items()}
+    """Return a row's cells; a number stays one, whatever its sign."""
+    return {name: _word(value) if isinstance(value, int) else _harmless(_word(value)) for name, value in row.items()}
 
 
 def _word(value: Any) -> str:

@@ -1,6 +1,7 @@
 """`recoup policy apply`: makes what is in force be what a folder says; shows first what that changes, then asks."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from recoup_core.rules.errors import PolicyInvalid
 from recoup_core.rules.folder import PolicyFile, read_folder
 
 _SIGNS: Final = {PlannedAct.ADD: "+", PlannedAct.CHANGE: "~", PlannedAct.REMOVE: "-"}
+_WORDS: Final = {PlannedAct.ADD: "new", PlannedAct.CHANGE: "changed", PlannedAct.REMOVE: "retired: no file has them"}
 
 
 @click.command(epilog="Examples: recoup policy apply policies --dry-run   |   recoup policy apply policies --yes")
@@ -58,6 +60,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     kept = len(plan.lines) - len(plan.changes)
     if kept:
         yield f"= {kept} unchanged"
+    if plan.changes:
+        acts = Counter(line.act for line in plan.changes)
+        yield "plan: " + ", ".join(f"{acts[act]} {word}" for act, word in _WORDS.items() if acts[act])
 
 
 def _digests(line: PlanLine) -> str:

@@ -47,7 +47,7 @@ def check(paths: tuple[Path, ...], form: str, strict: bool, name: str, docs_url:
     return FAILED if checked.errors or (strict and checked.warnings) else 0
 
 
-@click.command()
+@click.command(epilog="Example: recoup policy schema --out .vscode/recoup-policies.json")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file instead of printing it."
 )
@@ -63,7 +63,7 @@ def schema(out: Path | None) -> None:
     click.echo(f"wrote {out}")
 
 
-@click.command()
+@click.command(epilog="Example: recoup policy problems unreachable_rule")
 @click.argument("code", required=False)
 @click.option("--markdown", is_flag=True, help="Everything as the page docs/policies/problems.md.")
 def problems(code: str | None, markdown: bool) -> None:

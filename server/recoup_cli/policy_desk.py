@@ -57,6 +57,11 @@ def change_of(merchant: str | None, author: str, note: str | None = None) -> Cha
     return Change(merchant_id=merchant, actor=f"operator:{author}"[:200], origin=VersionOrigin.CLI, note=note or None)
 
 
+def next_step(command: str, does: str) -> None:
+    """Name the command that people mostly want after this one; on standard error, so that scripts don't read it."""
+    click.echo(f"next: {command}  {does}", err=True)
+
+
 def with_policies(work: Callable[[Context], Awaitable[T]]) -> T:
     """Run work on the policies of the configured or running database; raises `Refused` and `DatabaseUnavailable`."""
 

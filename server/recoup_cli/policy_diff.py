@@ -15,6 +15,7 @@ from recoup_cli.diff_html import diff_page
 from recoup_cli.policy_desk import merchant_option, one_version, with_policies
 from recoup_cli.progress import progress
 from recoup_cli.refusals import FAILED, MISUSED, Refused
+from recoup_cli.report_html import check_place, write_page
 from recoup_core.flows.context import Context
 from recoup_core.rules.diff import PolicyDiff, compare
 from recoup_core.rules.diff.text import folder_lines
@@ -66,11 +67,13 @@ def diff(old: str, new: str, merchant: str | None, as_json: bool, html: Path | N
     KIND/NAME@live, or KIND/NAME@ and the beginning of a digest. Decided over all facts, so a rule that is written
     otherwise or moved without effect makes no difference, and whatever took too long to decide is named.
     """
+    if html is not None:
+        check_place(html)
     found = _compared(_policies(old, merchant), _policies(new, merchant))
     if html is not None:
         made = f"Made {moment(datetime.now(UTC))} by recoup {release()}"
         page = diff_page(found.policies, found.added, found.removed, (f"From {old}", f"to {new}"), made)
-        _write(html, page)
+        write_page(html, page)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
@@ -141,10 +144,3 @@ def _stored(version: re.Match[str], merchant: str | None) -> Policy:
     if text is None:
         raise Refused(f"there is no version {version.string}", "`recoup policy versions` shows them")
     return parse_policy(text, source=version.string)
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"{path} can't be written: {error.strerror}") from error

@@ -17,6 +17,7 @@ from recoup_cli.crew import crew
 from recoup_cli.history_files import file_kind, read_chunks
 from recoup_cli.progress import progress
 from recoup_cli.refusals import MISUSED, Refused
+from recoup_cli.report_html import check_place, write_page
 from recoup_cli.simulation_html import report_page
 from recoup_cli.single import MERCHANT
 from recoup_cli.spans import read_span, span_options
@@ -77,6 +78,8 @@ def simulate_command(
     the same format (docs/policies/history.md). A case is followed until the first decision that comes out otherwise;
     what can't be known is named and never guessed.
     """
+    if html is not None:
+        check_place(html)
     new, kinds = _texts(texts)
     if history == STORED:
         (kind,) = kinds if len(kinds) == 1 else (None,)
@@ -88,7 +91,7 @@ def simulate_command(
     if html is not None:
         about = (f"New texts: {', '.join(text.source for text in new)}", f"History: {history}")
         made = f"Made {moment(datetime.now(UTC))} by recoup {release()}"
-        html.write_text(report_page(report, about, made), encoding="utf-8")
+        write_page(html, report_page(report, about, made))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
         return

@@ -1,6 +1,7 @@
 """`recoup policy experiment`, `shadow-report` and `migrate`: what a version would do, tried on real payments."""
 
 from collections import Counter
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -101,11 +102,11 @@ def stop(experiment_id: UUID, because: str, merchant: str | None, author: str) -
     click.echo(_line(with_policies(end)))
 
 
-@experiment.command("list")
+@experiment.command("list", epilog="Example: recoup policy experiment list --merchant default")
 @merchant_option
 @click.option("--limit", type=click.IntRange(1, MAX_PAGE), default=DEFAULT_PAGE, show_default=True)
 def list_all(merchant: str | None, limit: int) -> None:
-    """List experiments, newest first."""
+    """List experiments, newest first: the house's and, with --merchant, that merchant's."""
 
     async def look(context: Context) -> list[Experiment]:
         return await list_experiments(context.database, merchant, None, limit)
@@ -156,7 +157,11 @@ def shadow_seen(wanted: str, merchant: str | None, limit: int, as_json: bool) ->
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
         return
     seen = found.seen
-    until = "nothing yet" if seen.seen_until is None else f"until {seen.seen_until:%Y-%m-%d %H:%M}Z"
+    until = (
+        "none yet; it follows the live version within a minute"
+        if seen.seen_until is None
+        else f"until {seen.seen_until:%Y-%m-%d %H:%M}Z"
+    )
     click.echo(f"looked at {seen.decided} decisions ({until}), would have made {seen.differed} otherwise")
     for each in found.differences:
         live, beside = (_outcome(msgspec.json.decode(raw)) for raw in (each.outcome, each.shadow_outcome))
@@ -267,7 +272,8 @@ def _next(step: NextStep | None) -> str:
 
 def _outcome(outcome: dict[str, Any]) -> str:
     steps = [counted(len(outcome["steps"]), "step")] if "steps" in outcome else []
-    return " ".join([*(str(outcome[key]) for key in ("type", "at", "reason") if key in outcome), *steps])
+    said = {**outcome, "at": f"{datetime.fromisoformat(outcome['at']):%Y-%m-%d %H:%MZ}"} if "at" in outcome else outcome
+    return " ".join([*(str(said[key]) for key in ("type", "at", "reason") if key in said), *steps])
 
 
 def _bp(share: float) -> int:

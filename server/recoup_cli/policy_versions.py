@@ -7,9 +7,11 @@ from uuid import UUID
 import click
 
 from recoup_cli.policy_desk import (
+    SHORT,
     change_of,
     changes,
     merchant_option,
+    next_step,
     notes,
     one_version,
     tell,
@@ -20,6 +22,7 @@ from recoup_core.domain.versions import PolicyVersion, VersionState
 from recoup_core.flows import versions as flow
 from recoup_core.flows.context import Context
 from recoup_core.flows.desk import Change
+from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.yamltext import MAX_BYTES
 from recoup_core.storage.listing import DEFAULT_PAGE, MAX_PAGE
 from recoup_core.storage.versions import list_versions, read_version
@@ -83,6 +86,11 @@ def submit(file: Path, merchant: str | None, author: str, note: str | None) -> N
     tell(submitted.version)
     if not submitted.fresh:
         click.echo("the text was known already", err=True)
+    if submitted.version.state is VersionState.DRAFT:
+        digest = submitted.version.digest[:SHORT]
+        next_step(
+            f"recoup policy shadow {digest}", "lets it decide beside the live version; `activate` puts it in force"
+        )
 
 
 @click.command(epilog="Example: recoup policy shadow 1a2b3c4d")
@@ -90,7 +98,8 @@ def submit(file: Path, merchant: str | None, author: str, note: str | None) -> N
 @changes
 def shadow(wanted: str, merchant: str | None, author: str) -> None:
     """Let a version decide beside the live one, without anything being done about it."""
-    _on_one(wanted, change_of(merchant, author), flow.shadow)
+    version = _on_one(wanted, change_of(merchant, author), flow.shadow)
+    next_step(f"recoup policy shadow-report {version.digest[:SHORT]}", "says what it would have decided otherwise")
 
 
 @click.command(epilog="Example: recoup policy activate 1a2b3c4d")
@@ -98,7 +107,10 @@ def shadow(wanted: str, merchant: str | None, author: str) -> None:
 @changes
 def activate(wanted: str, merchant: str | None, author: str) -> None:
     """Put a version in force: from now on new cases get it, in every process; running cases keep theirs."""
-    _on_one(wanted, change_of(merchant, author), flow.activate)
+    version = _on_one(wanted, change_of(merchant, author), flow.activate)
+    if version.kind != PolicyKind.REFUND:
+        command = f"recoup policy migrate --kind {version.kind} --to {version.digest[:SHORT]}"
+        next_step(command, "shows what running cases would do under it; they keep theirs until then")
 
 
 @click.command(epilog="Example: recoup policy retire 1a2b3c4d")
@@ -122,11 +134,13 @@ def rollback(policy: str, merchant: str | None, author: str) -> None:
     tell(with_policies(back))
 
 
-def _on_one(wanted: str, change: Change, act: Act) -> None:
+def _on_one(wanted: str, change: Change, act: Act) -> PolicyVersion:
     async def do(context: Context) -> PolicyVersion:
         return await act(context, await one_version(context, change.merchant_id, wanted), change)
 
-    tell(with_policies(do))
+    version = with_policies(do)
+    tell(version)
+    return version
 
 
 def _text(file: Path) -> str:

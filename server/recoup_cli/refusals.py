@@ -14,6 +14,9 @@ MISUSED: Final = 2
 """The command or the settings are wrong; nothing was tried."""
 
 
+_SAME_NAME: Final = "  a text takes the place of one that is in force only under the same `kind` and `name`"
+
+
 class Refused(Exception):
     """Something expected went wrong; `hint` says what to do about it."""
 
@@ -32,7 +35,8 @@ def told(failure: Exception) -> tuple[int, Sequence[str]] | None:
         return MISUSED, str(failure).splitlines()
     if isinstance(failure, PolicyInvalid):
         count = len(failure.problems)
-        return FAILED, [*map(str, failure.problems), f"{count} problem{'s' if count != 1 else ''} found"]
+        beside = [_SAME_NAME] if any(problem.code == "ambiguous" for problem in failure.problems) else []
+        return FAILED, [*map(str, failure.problems), f"{count} problem{'s' if count != 1 else ''} found", *beside]
     if isinstance(failure, _expected()):
         return FAILED, [str(failure)]
     return None

@@ -5,7 +5,10 @@ No script, no font, no picture from elsewhere. Whatever is put in is escaped her
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Final, NewType
+
+from recoup_cli.refusals import MISUSED, Refused
 
 Html = NewType("Html", str)
 """Escaped; only functions of this module make it."""
@@ -71,6 +74,20 @@ def page(title: str, lead: Iterable[str], blocks: Iterable[Html], footer: str) -
         f"<header><h1>{escape(title)}</h1>{told}</header>\n<main>\n"
         f"{''.join(blocks)}</main>\n<footer>{escape(footer)}</footer>\n</body>\n</html>\n"
     )
+
+
+def check_place(path: Path) -> None:
+    """Refuse a page that has no folder to stand in, before the work is done that it would tell of."""
+    if not path.parent.is_dir():
+        raise Refused(f"{path} can't be written: there is no folder {path.parent}", code=MISUSED)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, in place of what was there; raises `Refused`."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"{path} can't be written: {error.strerror}") from error
 
 
 def section(title: str, blocks: Iterable[Html], told: str = "") -> Html:

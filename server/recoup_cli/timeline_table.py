@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from recoup_core.rules.rehearsal import Came, Rehearsal, came_words
 from recoup_core.rules.timing import in_words
-from recoup_core.rules.words import finding_words
+from recoup_core.rules.words import finding_words, in_plain_words
 
 
 def timeline_lines(rehearsal: Rehearsal) -> Iterator[str]:
@@ -16,7 +16,7 @@ def timeline_lines(rehearsal: Rehearsal) -> Iterator[str]:
     indent = " " * (10 + sum(widths) + 3)
     for (when, failure), step in zip(heads, rehearsal.run.steps, strict=True):
         yield f"      {when:<{widths[0]}}  {failure:<{widths[1]}}  -> {_what(rehearsal, step)}"
-        yield f"{indent}{step.rule}" + (f": {'; '.join(step.because)}" if step.because else "")
+        yield f"{indent}{step.rule}" + (f": {'; '.join(map(in_plain_words, step.because))}" if step.because else "")
         for finding in step.limits:
             yield f"{indent}limit {finding_words(finding)}"
 

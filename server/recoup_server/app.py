@@ -37,7 +37,6 @@ from recoup_server.routes import (
     webhooks,
 )
 from recoup_server.routes.gateways import HealthBoard
-from recoup_server.routes.policies import PolicyChecker
 
 PREFIX: Final = "/api/billing/refund-retry-workflows"
 
@@ -68,14 +67,13 @@ _RESOURCES: Final = (
 
 def create_app(service: Service) -> Litestar:
     """Return the ASGI application of a service; it opens the service when it starts, unless that is open already."""
-    board, checker = HealthBoard(service), PolicyChecker()
+    board = HealthBoard(service)
     resources = Router(PREFIX, route_handlers=[handler for room in _RESOURCES for handler in room.HANDLERS])
     return Api(
         route_handlers=[resources, *health.HANDLERS],
         dependencies={
             "service": _provides(service),
             "board": _provides(board),
-            "checker": _provides(checker),
             "caller": Provide(caller_of, sync_to_thread=False),
         },
         state=State({"keys": KeyRing(service.database, service.clock)}),

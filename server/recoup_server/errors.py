@@ -61,6 +61,8 @@ STATUSES: Final[dict[str, int]] = {
     "nothing_to_refund": 422,
     "policy_invalid": 422,
     "history_invalid": 422,
+    # too much at once; nothing was done
+    "workbench_busy": 503,
     # ours: these can't come from a request, and a caller could do nothing about them
     "domain_error": 500,
     "unbalanced_entry": 500,
@@ -154,10 +156,13 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     """Return the problem an error is told as, and the headers that go with it."""
     if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == "idempotent_call_pkey":
         error = IdempotencyKeyReused()  # another request took the key while this one was under way
-    if isinstance(error, DomainError) and STATUSES.get(error.code, 500) < HTTPStatus.INTERNAL_SERVER_ERROR:
+    status = STATUSES.get(error.code, 500) if isinstance(error, DomainError) else 500
+    if isinstance(error, DomainError) and status != HTTPStatus.INTERNAL_SERVER_ERROR:
         headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else {}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers = _later()
         field, possible_at = getattr(error, "field", None), getattr(error, "possible_at", None)
-        problem = make_problem(error.code, str(error), STATUSES[error.code], field, possible_at)
+        problem = make_problem(error.code, str(error), status, field, possible_at)
         if isinstance(error, PolicyInvalid):
             problem = msgspec.structs.replace(problem, problems=list(error.problems))
         return problem, headers

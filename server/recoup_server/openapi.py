@@ -28,7 +28,7 @@ _TOLD: Final[Mapping[int, str]] = {
     409: "Not possible in the present state",
     413: "The body is larger than 1 MiB",
     422: "Understood, and refused by a rule",
-    503: "The database can't be reached; try again",
+    503: "The database can't be reached, or too much is under way; try again",
 }
 
 

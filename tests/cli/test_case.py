@@ -26,7 +26,6 @@ def test_its_dunning_is_told_with_each_steps_time(reported: Opened, recoup: Call
     assert "dunning consumer " in done.out
     assert "fires  ordinary campaign" in done.out
     assert "opened+7d/message/reminder_2: " in done.out
-    assert "exhausted+14d/cancel_subscription: not planned: the case is not exhausted" in done.out
     assert "-> opened+3d/message/reminder: to come at" in done.out
 
 

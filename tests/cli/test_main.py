@@ -26,7 +26,10 @@ def test_every_promised_command_is_there() -> None:
         "up", "demo", "api", "worker", "scheduler", "migrate", "policy check", "policy explain", "case show",
         "audit verify", "keys create", "keys list", "keys revoke",
         "policy apply", "policy versions", "policy show", "policy submit", "policy shadow", "policy activate",
-        "policy retire", "policy rollback",
+        "policy retire", "policy rollback", "policy test", "policy schema", "policy problems", "policy diff",
+        "policy simulate", "policy history export", "policy replay", "policy shadow-report", "policy migrate",
+        "policy experiment start", "policy experiment ramp", "policy experiment stop", "policy experiment list",
+        "policy experiment report",
     }  # fmt: skip
 
 
@@ -48,7 +51,7 @@ def test_version_is_the_distributions(recoup: Callable[..., Any]) -> None:
     assert (done.code, done.out.split()[-1].count(".")) == (0, 2)
 
 
-@pytest.mark.parametrize("arguments", [("nothing",), ("policy", "explain"), ("up", "--port", "70000")])
+@pytest.mark.parametrize("arguments", [("nothing",), ("policy", "diff"), ("up", "--port", "70000")])
 def test_misuse_exits_with_2(arguments: tuple[str, ...], recoup: Callable[..., Any]) -> None:
     """Scripts can tell a wrong call from a failure."""
     done = recoup(*arguments)

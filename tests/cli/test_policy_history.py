@@ -150,6 +150,41 @@ def test_simulation_as_json_and_as_a_page(
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_a_page_without_a_folder_is_refused_before_the_work(
+    recoup: Callable[..., Any], new_text: Path, tmp_path: Path
+) -> None:
+    """A simulation takes minutes; where its report can't be written is told at once and in one line."""
+    done = recoup("policy", "simulate", "--history", "missing.jsonl", new_text, "--html", tmp_path / "no" / "page.html")
+
+    assert done.code == 2
+    assert "page.html can't be written: there is no folder" in done.err
+
+
+def test_an_export_computes_nothing_in_a_spreadsheet(
+    reported: Opened, configured: str, recoup: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A customer's tier like a formula is a text in CSV, and the same tier again when it is read."""
+    told = '=HYPERLINK("x")'
+    sql(
+        configured,
+        "INSERT INTO decision (id, merchant_id, case_id, kind, policy_digest, rule, facts, situation, outcome,"
+        " explanation, decided_at) SELECT gen_random_uuid(), merchant_id, case_id, kind, policy_digest, '-1+1',"
+        " facts || jsonb_build_object('customer', jsonb_build_object('tier', $1::text)), situation, outcome,"
+        " explanation, decided_at FROM decision WHERE kind = 'retry'",
+        told,
+    )
+
+    recoup("policy", "history", "export", tmp_path / "a.csv", "--kind", "retry")
+
+    with (tmp_path / "a.csv").open() as lines:
+        cells = [cell for row in csv.reader(lines) for cell in row]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))] == []
+    assert {f"'{told}", "'-1+1"} <= set(cells)
+    decisions = [each for (case,) in read_chunks(tmp_path / "a.csv") for each in case.decisions]
+    assert "-1+1" in {each.rule for each in decisions}
+    assert told in {json.loads(each.facts).get("customer", {}).get("tier") for each in decisions}
+
+
 def test_a_text_with_mistakes_is_not_simulated(reported: Opened, recoup: Callable[..., Any], new_text: Path) -> None:
     """All mistakes are told, as by `check`."""
     new_text.write_text(new_text.read_text().replace("decline: processing_error}", "decline: processing_eror}"))
@@ -178,6 +213,16 @@ def test_a_text_that_clashes_with_what_is_in_force_is_refused(
         ("h.jsonl", '{"kind": "retry"}', "h.jsonl:1"),
         ("h.jsonl", "\n{broken", "h.jsonl:2"),
         ("h.jsonl", b"\xff\xfe", "h.jsonl:1"),
+        (
+            "h.jsonl",
+            f'{{"kind":"retry","facts":{"[" * 9_999}{"]" * 9_999}}}',
+            "h.jsonl:1: the line is nested too deeply",
+        ),
+        (
+            "h.csv",
+            f"kind,case,at,outcome\nretry,a,2026-01-01T00:00:00Z,{'[' * 9_999}{']' * 9_999}\n",
+            "nested too deeply",
+        ),
         ("h.csv", "kind,case,at,outcome\nretry,a\n", "h.csv:2"),
         ("h.csv", "kind,case,at,outcome\nretry,a,never,stop\n", "h.csv:2"),
         ("h.csv", b"kind,case,at,outcome\nretry,\xff,2026-01-01T00:00:00Z,stop\n", "not UTF-8"),

@@ -57,6 +57,10 @@ POLICY_WRITES = {
     "activatePolicyVersion",
     "retirePolicyVersion",
     "applyPolicies",
+    "startExperiment",
+    "rampExperiment",
+    "stopExperiment",
+    "migrateCases",
 }
 """They move no money, and the same call again changes nothing."""
 

@@ -4,6 +4,7 @@
 files that have changed since they were last put in force that way; so a start never undoes what others activated.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final

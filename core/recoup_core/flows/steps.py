@@ -115,7 +115,13 @@ def _ask_billing(draft: Draft, step: TimelineStep) -> None:
 
 
 def _write_off(draft: Draft, step: TimelineStep) -> None:
-    """Give the debt up: nothing more is tried or said. Money that still comes in is booked all the same."""
+    """Give the debt up: nothing more is tried or said. Money that still comes in is booked all the same.
+
+    What billing was to be told before it is told now, where another worker holds that step's job.
+    """
+    for earlier in draft.file.planned_dunning:
+        if earlier.kind in _ASKED_FOR and earlier.due_at <= step.due_at:
+            _do(draft, earlier)
     because = f"rule {step.rule!r} writes the debt off"
     draft.move_case(CaseEvent.WRITE_OFF, stop_reason=WRITTEN_OFF)
     draft.tell(EventKind.CASE_WRITTEN_OFF, step=str(step.id), rule=step.rule)

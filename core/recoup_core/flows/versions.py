@@ -1,5 +1,6 @@
 """The life of a policy version: brought in, watched, put in force, taken out of it, rolled back. All of it audited."""
 
+import asyncio
 from typing import Final
 from uuid import UUID
 

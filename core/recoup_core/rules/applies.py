@@ -65,7 +65,7 @@ class AppliesTo(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_applies_to(node: Node, effective: Node | None, reader: ConditionReader) -> AppliesTo | None:
     """Read `applies_to`: facts that stay as they are, each with a value or a list of values; and `effective`."""
-    mapping = as_map(node, "`applies_to`", reader.report)
+    mapping = as_map(node, "`applies_to`", reader.report, "write {method: card}, or {} for every payment")
     dates = FOREVER if effective is None else _effective(effective, reader)
     if mapping is None or dates is None:
         return None

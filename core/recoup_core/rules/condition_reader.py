@@ -8,6 +8,7 @@ from recoup_core.rules.conditions import All, AnyOf, Comparison, Condition, Name
 from recoup_core.rules.constants import MAX_VALUES, ConstantReader
 from recoup_core.rules.errors import Report, shown
 from recoup_core.rules.facts import Fact, FactKind, Vocabulary
+from recoup_core.rules.written import as_condition
 from recoup_core.rules.yamltext import Broken, Map, Node, Scalar, Seq, as_bool, as_list, as_map
 
 MAX_COMPARISONS: Final = 100
@@ -120,7 +121,7 @@ class ConditionReader:
             key,
             "unknown_fact" if facts else "unknown_name",
             f"unknown {what} {shown(key.text)}",
-            self.report.suggest(key.text, known),
+            as_condition(key.text) or self.report.suggest(key.text, known),
         )
 
     def _group(self, group: str, node: Node, path: str) -> Condition | None:
@@ -224,7 +225,8 @@ class ConditionReader:
         return None
 
     def _money(self, fact: Fact, op: Op, node: Node, path: str) -> Condition | None:
-        mapping = self.constants.currencies(node, f"`{op.value}` of `{fact.name}`")
+        hint = "write {EUR: [20.00, 50.00]}" if op is Op.BETWEEN else "write {EUR: 20.00}"
+        mapping = self.constants.currencies(node, f"`{op.value}` of `{fact.name}`", hint)
         if mapping is None:
             return None
         found: list[tuple[str, tuple[int, ...]]] = []

@@ -51,8 +51,7 @@ class ConstantReader:
         if text is None:
             return None
         if fact.kind is FactKind.CHOICE and text not in fact.choices:
-            near = "did you mean 'GB'?" if text == "UK" and "GB" in fact.choices else None
-            hint = near or self.report.suggest(text, fact.choices)
+            hint = _of_choices(text, fact) or self.report.suggest(text, fact.choices)
             self.report.add(node, "unknown_value", f"{what} is never {shown(text)}", hint)
             return None
         if not _TEXT_VALUE.fullmatch(text):
@@ -99,7 +98,8 @@ class ConstantReader:
         """Say whether a key names a currency; report it when not."""
         if node.text in CURRENCIES:
             return True
-        hint = self.report.suggest(node.text, CURRENCIES)
+        digits = node.text[:1].isdigit()
+        hint = "write amounts without a comma" if digits else self.report.suggest(node.text, CURRENCIES)
         self.report.add(node, "unknown_currency", f"{shown(node.text)} is not an ISO 4217 currency", hint)
         return False
 
@@ -132,10 +132,17 @@ class ConstantReader:
                 found[key.text] = amount
         return found if len(found) == len(mapping.entries) else None
 
-    def currencies(self, node: Node, what: str) -> Map | None:
+    def currencies(self, node: Node, what: str, hint: str = "write {EUR: 20.00}") -> Map | None:
         """Return a mapping by currency that names at least one."""
-        mapping = as_map(node, f"{what}, per currency,", self.report)
+        mapping = as_map(node, f"{what}, per currency,", self.report, hint)
         if mapping is not None and not mapping.entries:
             self.report.add(node, "empty_condition", "no currency is named")
             return None
         return mapping
+
+
+def _of_choices(text: str, fact: Fact) -> str | None:
+    """Return what to write for a country in other letters than ISO's; those of a short list are near by spelling."""
+    if "GB" not in fact.choices or (len(text) == 2 and text != "UK"):
+        return None
+    return "did you mean 'GB'?" if text == "UK" else "two capital letters (ISO 3166-1), like DE"

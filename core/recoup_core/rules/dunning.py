@@ -24,6 +24,8 @@ LATE: Final = timedelta(hours=1)
 
 _MESSAGES: Final = frozenset({StepKind.MESSAGE})
 _AS_IT_IS: Final[tuple[str, ...]] = ()
+_Time = tuple[datetime | None, tuple[str, ...]]
+"""When a step comes, None where it does not; and how that came about."""
 
 
 class PlannedRetry(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,10 +144,11 @@ def act(rule: Rule, situation: DunningSituation) -> tuple[Campaign | Quiet, tupl
         return Quiet(reason=rule.action.reason), ()
     assert isinstance(rule.action, StepsSpec)  # the reader of this kind knows no third action
     placed = [_placed(spec, situation) for spec in rule.action.steps]
+    times = {each.key: _when(each, placed, situation) for each in placed}
     traces: list[StepTrace] = []
     wanted: list[WantedStep] = []
     for each in placed:
-        at, because = _when(each, placed, situation)
+        at, because = _last_of_all(each, placed, times) if each.spec.kind is StepKind.WRITE_OFF else times[each.key]
         traces.append(StepTrace(key=each.key, at=at, because=because))
         if at is not None:
             detail = {key: value for key, value in msgspec.to_builtins(each.spec.do).items() if key != "type"}
@@ -197,7 +200,7 @@ def _before(spec: StepSpec, situation: DunningSituation) -> _Placed:
     return _Placed(key=f"{spec.key}#{retry.id}", spec=spec, retry_step_id=retry.id, due=due, because=because)
 
 
-def _when(each: _Placed, placed: list[_Placed], situation: DunningSituation) -> tuple[datetime | None, tuple[str, ...]]:
+def _when(each: _Placed, placed: list[_Placed], situation: DunningSituation) -> _Time:
     """Return when the step comes from now on, and the steps of thought; None where it does not."""
     if each.key in situation.settled:
         return None, ("had its turn",)
@@ -213,6 +216,25 @@ def _when(each: _Placed, placed: list[_Placed], situation: DunningSituation) -> 
     if each.spec.on is On.BEFORE_RETRY and retry is not None and at > retry.at - LEAST_NOTICE:
         return None, (*each.because, *moved, f"left out: less than {in_words(LEAST_NOTICE)} before the retry")
     return at, (*each.because, *moved)
+
+
+def _last_of_all(each: _Placed, placed: list[_Placed], times: Mapping[str, _Time]) -> _Time:
+    """Return when a write-off comes: not before what billing is asked for earlier in the row, however late that is.
+
+    It ends everything; a subscription that was to be canceled first would go on for good.
+    """
+    at, because = times[each.key]
+    if at is None or each.due is None:
+        return at, because
+    before = [
+        (comes, other.key)
+        for other in placed
+        if other.spec.kind in SUBSCRIPTION_STEPS and other.due is not None
+        and (other.spec.on is each.spec.on or other.due < each.due)  # by one clock nothing may follow a write-off
+        and (comes := times[other.key][0]) is not None
+    ]  # fmt: skip
+    latest, key = max(before, default=(at, each.key))
+    return (latest, (*because, f"not before {key}")) if latest > at else (at, because)
 
 
 def _superseded_by(each: _Placed, placed: list[_Placed], situation: DunningSituation) -> str | None:

@@ -109,7 +109,9 @@ class Report:
             return None
         self._suggestions += 1
         folded, word = {name.lower(): name for name in known}, word.lower()[:_MAX_SHOWN]
-        near = get_close_matches(word, list(folded), n=_NEAR, cutoff=0.6)
+        # half a name is closer than any other spelling: tier is customer.tier, customer.tenure is customer.tenure_days
+        halves = [name for name in folded if word and (f".{word}" in name or name.startswith(f"{word}_"))]
+        near = [min(halves, key=len)] if halves else get_close_matches(word, list(folded), n=_NEAR, cutoff=0.6)
         if near:
             nearest = min(near, key=lambda name: sorted(name) != sorted(word))  # letters in a wrong order come first
             return f"did you mean {str(folded[nearest])!r}?"  # str: a word of an enum shows as it is written

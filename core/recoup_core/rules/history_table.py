@@ -122,6 +122,8 @@ def _json(cell: Any, where: str, name: str) -> msgspec.Raw:
         msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise HistoryInvalid(where, f"`{name}` is no JSON: {error}") from None
+    except RecursionError:
+        raise HistoryInvalid(where, f"`{name}` is nested too deeply") from None
     return msgspec.Raw(text.encode())
 
 

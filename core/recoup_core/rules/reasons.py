@@ -65,7 +65,7 @@ def token(node: Node, what: str, report: Report) -> str | None:
 
 def _reason(key: Scalar, node: Node, report: Report) -> Reason:
     token(key, "a reason", report)
-    mapping = as_map(node, f"the reason {shown(key.text)}", report)
+    mapping = as_map(node, f"the reason {shown(key.text)}", report, "write {}, or {evidence: [photo]}")
     evidence: tuple[str, ...] = ()
     for name, value in mapping.entries if mapping is not None else ():
         if name.text == "evidence":

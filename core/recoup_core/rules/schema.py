@@ -13,7 +13,7 @@ from recoup_core.rules.closures import closure
 from recoup_core.rules.condition_reader import WORDS, ConditionReader
 from recoup_core.rules.conditions import Condition
 from recoup_core.rules.effort import MAX_CONSTANTS, MAX_EXAMPLE_COMPARISONS, constants, reaches
-from recoup_core.rules.errors import PolicyInvalid, Problem, Report, shown
+from recoup_core.rules.errors import Placed, PolicyInvalid, Problem, Report, shown
 from recoup_core.rules.examples import MAX_EXAMPLES, Example, read_example
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
 from recoup_core.rules.policy import Policy, Rule, digest_of
@@ -74,8 +74,9 @@ def read_policy(text: str, *, source: str) -> tuple[Policy | None, tuple[Problem
     report = Report(source)
     tree = read_tree(text, report)
     root = None if tree is None else as_map(tree, "a policy", report)
-    policy = None if root is None else _PolicyReader(report, _kind(root, report), root).policy(text, source)
-    if policy is not None and not report.problems:
+    reader = None if root is None else _PolicyReader(report, _kind(root, report), root)
+    policy = None if reader is None else reader.policy(text, source)
+    if policy is not None and reader is not None and reader.rules_hold:
         _check_examples(policy, report)
     if any(problem.code not in _OF_EXAMPLES for problem in report.problems):
         return None, report.problems
@@ -101,6 +102,16 @@ class _At(msgspec.Struct, frozen=True):
     column: int
 
 
+_FIRST: Final = {
+    "kind": "retry, dunning or refund",
+    "name": "like `name: cards`",
+    "applies_to": "like {method: card}; {} for every payment",
+    "rules": "a list, each `- name: ...`; the first rule that fits decides",
+    "examples": "at least one per rule: - {given: {}, expect: the rule's name}",
+}
+"""How a key begins that a policy must have."""
+
+
 class _PolicyReader:
     """Reads the parts of one file; goes on after a mistake, so that all are found."""
 
@@ -116,6 +127,10 @@ class _PolicyReader:
         self.conditions = ConditionReader(report, self.vocabulary)
         self.language: ActionLanguage = ACTIONS[kind]
         self.actions = self.language.reader(report)
+        self.places: dict[str, Placed] = {}
+        """Where each rule begins."""
+        self.rules_hold = False
+        """Whether nothing above the examples is wrong, so that those which can be read can be run."""
 
     def policy(self, text: str, source: str) -> Policy | None:
         root = self.root
@@ -126,6 +141,7 @@ class _PolicyReader:
         applies_to = None if scope is None else read_applies_to(scope, dates, self.conditions)
         self._define(root.get("define"))
         rules = self._rules(root.get("rules"))
+        self.rules_hold = not self.report.problems
         examples = self._examples(root.get("examples"), rules)
         timelines = read_timelines(root.get("timelines"), self.conditions, [rule.name for rule in rules])
         if name is None or note is None or applies_to is None:
@@ -148,11 +164,16 @@ class _PolicyReader:
     def _keys(self, mapping: Map, what: str, known: tuple[str, ...], required: tuple[str, ...]) -> None:
         for key, _ in mapping.entries:
             if key.text not in known:
-                hint = self.report.suggest(key.text, known)
+                hint = self._elsewhere(key.text) or self.report.suggest(key.text, known)
                 self.report.add(key, "unknown_key", f"{what} has no key {shown(key.text)}", hint)
         for name in required:
             if mapping.get(name) is None:
-                self.report.add(mapping, "missing_key", f"{what} needs `{name}`")
+                self.report.add(mapping, "missing_key", f"{what} needs `{name}`", _FIRST.get(name))
+
+    def _elsewhere(self, key: str) -> str | None:
+        """Name the kind whose policies have a key that this one's haven't."""
+        kinds = [kind for kind in ACTIONS if key in ACTIONS[kind].read or key in KIND_KEYS.get(PolicyKind(kind), ())]
+        return f"that is a key of kind {' or '.join(kinds)}" if kinds and self.kind not in kinds else None
 
     def _name(self, node: Node | None) -> str | None:
         name = None if node is None else as_text(node, "`name`", self.report)
@@ -224,6 +245,7 @@ class _PolicyReader:
         if name in seen:
             self.report.add(node, "duplicate_rule", f"a rule named {shown(name)} is already on line {seen[name]}")
         seen.setdefault(name, node.line)
+        self.places.setdefault(name, mapping)
         return name
 
     def _rule(self, mapping: Map, name: str, *, last: bool) -> Rule:
@@ -273,28 +295,30 @@ class _PolicyReader:
         read = [read_example(item, self.conditions) for item in items]
         examples = tuple(example for example in read if example is not None)
         names = tuple(rule.name for rule in rules)
-        for example in examples:
-            if example.expect not in names:
+        for item, example in zip(items, read, strict=True):
+            if example is not None and example.expect not in names:
                 hint = self.report.suggest(example.expect, names)
-                self.report.add(example, "unknown_rule", f"no rule is named {shown(example.expect)}", hint)
+                place = item.get("expect") if isinstance(item, Map) else None
+                self.report.add(place or item, "unknown_rule", f"no rule is named {shown(example.expect)}", hint)
         expected = {example.expect for example in examples}
         known = len(examples) == len(items) and expected <= set(names)  # else a slip of the pen would count twice
         for rule in rules:
             if rule.name and rule.name not in expected and known:
-                self.report.add(_At(rule.line, 1), "no_example", f"no example expects the rule {shown(rule.name)}")
+                self.report.add(self.places[rule.name], "no_example", f"no example expects the rule {shown(rule.name)}")
         return examples
 
 
 def _check_examples(policy: Policy, report: Report) -> None:
     """Run every example through the plain evaluator."""
     reach = dict(zip((rule.name for rule in policy.rules), reaches(rule.when for rule in policy.rules), strict=True))
-    if sum(reach[example.expect] for example in policy.examples) > MAX_EXAMPLE_COMPARISONS:
+    examples = [example for example in policy.examples if example.expect in reach]
+    if sum(reach[example.expect] for example in examples) > MAX_EXAMPLE_COMPARISONS:
         message = f"it would take more than {MAX_EXAMPLE_COMPARISONS:,} comparisons to run the examples"
         report.add(None, "too_many", message, "give fewer examples, or put rules with large conditions last")
         return
     tests = [(rule.name, closure(rule.when) if rule.when is not None else None) for rule in policy.rules]
     baseline = policy.baseline
-    for example in policy.examples:
+    for example in examples:
         facts = example.facts(policy.vocabulary, baseline)
         if not policy.applies_to.covers(facts):
             report.add(example, "example_outside", "the example's facts are outside the policy's `applies_to`")

@@ -21,6 +21,10 @@ from recoup_core.rules.facts import DunningFacts, Facts, RefundCustomerFacts, Re
 from recoup_core.rules.given import decline_of
 from recoup_core.rules.limits import PastAttempt
 from recoup_core.rules.refund import EarlierRefund, RefundSituation, decide_refund
+from recoup_core.rules.refund_bounds import MAX_EARLIER_REFUNDS
+
+_BEFORE_LATELY: Final = timedelta(days=31)
+"""Refunds of the year, but not of its last 30 days, are as recent as they can be: no bound looks kinder than it is."""
 
 MAX_HISTORY: Final = 100
 """Made-up attempts; no account comes near it inside the limits."""
@@ -108,7 +112,7 @@ def _first_failure(facts: RetryFacts, now: datetime) -> datetime:
 
 
 def made_up_refund(policy: CompiledPolicy, facts: RefundFacts, what_if: WhatIf) -> RefundSituation:
-    """Return a situation in which today and the last 30 days were as the facts say, and nobody else was refunded."""
+    """Return a situation in which today and the last year were as the facts say, and nobody else was refunded."""
     agent, nothing = facts.agent, Money(0, facts.amount.currency)
     today = nothing if agent is None else agent.refunded_today or nothing
     listed = (policy.policy.reasons or {}).get(facts.reason)
@@ -124,10 +128,23 @@ def made_up_refund(policy: CompiledPolicy, facts: RefundFacts, what_if: WhatIf) 
 
 
 def _earlier(customer: RefundCustomerFacts, nothing: Money, now: datetime) -> tuple[EarlierRefund, ...]:
-    """Return as many refunds of yesterday as the facts tell of; the first carries the whole sum."""
-    count = min(customer.refunds_30d or 0, MAX_HISTORY)
-    sums = [customer.refunded_30d or nothing, *[nothing] * count]
-    return tuple(EarlierRefund(at=now - timedelta(days=1), amount=each) for each in sums[:count])
+    """Return the refunds that the facts tell of: those of 30 days yesterday, what the year had besides before them."""
+    lately, sum_lately = customer.refunds_30d or 0, customer.refunded_30d or nothing
+    older = max(0, (customer.refunds_365d or 0) - lately)
+    rest = customer.refunded_365d or nothing
+    if rest.currency == sum_lately.currency:
+        rest = Money(max(0, rest.amount_minor - sum_lately.amount_minor), rest.currency)
+    return (
+        *_refunds(lately, sum_lately, now - timedelta(days=1)),
+        *_refunds(older, rest, now - _BEFORE_LATELY),
+    )
+
+
+def _refunds(count: int, together: Money, at: datetime) -> tuple[EarlierRefund, ...]:
+    """Return so many refunds, at least one where they come to something; the first carries the whole sum."""
+    many = min(max(count, bool(together.amount_minor)), MAX_EARLIER_REFUNDS + 1)
+    none = Money(0, together.currency)
+    return tuple(EarlierRefund(at=at, amount=none if number else together) for number in range(many))
 
 
 def made_up_credentials(facts: RetryFacts, at: datetime) -> tuple[Credential, ...]:

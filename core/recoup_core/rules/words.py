@@ -29,6 +29,14 @@ OPERATORS: Final = {
 }
 
 
+_REASONS: Final = {
+    "waits_used_up": "all waits of `after` are used up",
+    "max_reached": "`max` retries were made",
+    "window_closed": "the next allowed time comes after `within` has ended, or never",
+    "blocked_by_limits": "the limits allow no retry at all",
+    "no_time_within_limits": "the limits allow none while the rule does",
+}
+
 AnyOutcome = Retry | Stop | Campaign | Quiet | Approve | Review | Deny | Incomplete
 AnyExplanation = Explanation | DunningExplanation | RefundExplanation
 
@@ -138,9 +146,14 @@ def _value(value: object) -> str:
 
 
 def _action_lines(action: ActionTrace) -> Iterator[str]:
-    yield f"{action.action}: {'' if action.applied else 'does not apply: '}{'; '.join(action.because)}"
+    yield f"{action.action}: {'' if action.applied else 'does not apply: '}{'; '.join(map(in_plain_words, action.because))}"
     for finding in action.limits:
         yield f"         limit {finding_words(finding)}"
+
+
+def in_plain_words(because: str) -> str:
+    """Say what a reason of `DoesNotApply` means; decisions keep the code, other reasons are words already."""
+    return _REASONS.get(because, because)
 
 
 def finding_words(finding: Finding) -> str:

@@ -16,12 +16,15 @@ import yaml
 from recoup_core.domain.cardnumbers import holds_card_number
 from recoup_core.domain.money import MAX_AMOUNT_MINOR
 from recoup_core.rules.errors import Report, shown
+from recoup_core.rules.written import as_number
+from recoup_core.rules.yaml_faults import fault_of
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 24
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,15})")
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
-_LOOSE_INTEGER: Final = re.compile(r"[-+]?[0-9][0-9_]*|0[xob][0-9a-fA-F_]+|[0-9]+(:[0-9]+)+")
+_MAX_SHOWN_ENTRY: Final = 40
+"""Characters of an entry that a hint writes as a list."""
 
 
 class Scalar(msgspec.Struct, frozen=True):
@@ -197,9 +200,9 @@ def read_tree(text: str, report: Report) -> Node | None:
     except _TooDeep:
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Broken(mark.line + 1, mark.column + 1) if mark else None
-        report.add(place, "yaml", f"this is not YAML: {error.problem or error.context}")
+        fault = fault_of(error, text)
+        place = Broken(fault.mark.line + 1, fault.mark.column + 1) if fault.mark else None
+        report.add(place, "yaml", f"this is not YAML: {fault.message}", fault.hint)
         return None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets chr() and int() errors through
         report.add(None, "yaml", f"this is not YAML: {type(error).__name__}")
@@ -209,7 +212,8 @@ def read_tree(text: str, report: Report) -> Node | None:
 
 def _only_document(roots: list[Node], report: Report) -> Node | None:
     if not roots or (isinstance(roots[0], Scalar) and roots[0].plain and roots[0].text == ""):
-        report.add(None, "empty", "the file is empty")
+        hint = "start with `kind: retry`, `dunning` or `refund`; policies/README.md has a whole policy to begin with"
+        report.add(None, "empty", "the file is empty", hint)
         return None
     if len(roots) > 1:
         report.add(roots[1], "second_document", "a file holds one policy; a second document starts here")
@@ -228,12 +232,12 @@ def kind_of(node: Node) -> str:
     return "a list" if isinstance(node, Seq) else "a mapping"
 
 
-def as_map(node: Node, what: str, report: Report) -> Map | None:
-    """Return the node as a mapping, or report that it is none."""
+def as_map(node: Node, what: str, report: Report, hint: str | None = None) -> Map | None:
+    """Return the node as a mapping, or report that it is none; `hint` shows how one is written here."""
     if isinstance(node, Map):
         return node
     if not isinstance(node, Broken):
-        report.add(node, "wrong_type", f"{what} must be a mapping (key: value), not {kind_of(node)}")
+        report.add(node, "wrong_type", f"{what} must be a mapping (key: value), not {kind_of(node)}", hint)
     return None
 
 
@@ -242,7 +246,7 @@ def as_list(node: Node, what: str, report: Report, *, most: int) -> tuple[Node, 
     if isinstance(node, Broken):
         return None
     if not isinstance(node, Seq):
-        report.add(node, "wrong_type", f"{what} must be a list, not {kind_of(node)}")
+        report.add(node, "wrong_type", f"{what} must be a list, not {kind_of(node)}", _as_a_list(node))
     elif not node.items:
         report.add(node, "empty_list", f"{what} is empty")
     elif len(node.items) > most:
@@ -250,6 +254,13 @@ def as_list(node: Node, what: str, report: Report, *, most: int) -> tuple[Node, 
     else:
         return node.items
     return None
+
+
+def _as_a_list(node: Scalar | Map) -> str | None:
+    """Show how something would be written as a list."""
+    if isinstance(node, Map):
+        return "begin each entry with a hyphen and a blank"
+    return None if is_nothing(node) or len(node.text) > _MAX_SHOWN_ENTRY else f"write [{node.text}]"
 
 
 def as_text(node: Node, what: str, report: Report) -> str | None:
@@ -279,7 +290,6 @@ def as_int(node: Node, what: str, report: Report) -> int | None:
             return number
         report.add(node, "out_of_range", f"{what} is beyond what can be compared exactly ({MAX_AMOUNT_MINOR})")
     elif not isinstance(node, Broken):
-        loose = isinstance(node, Scalar) and _LOOSE_INTEGER.fullmatch(node.text)
-        hint = "write it in plain digits, without quotes, underscores, colons or leading zeros" if loose else None
+        hint = as_number(node.text) if isinstance(node, Scalar) else None
         report.add(node, "wrong_type", f"{what} must be a whole number, not {kind_of(node)}", hint)
     return None

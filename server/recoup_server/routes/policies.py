@@ -1,8 +1,7 @@
 """Policies: those in force, and whether a text would be accepted as one."""
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from litestar import get, post
 from litestar.di import NamedDependency
@@ -20,21 +19,6 @@ from recoup_server.openapi import BEARER, LISTS, refusals, takes
 from recoup_server.reading import read
 from recoup_server.schemas_in import PolicyIn
 from recoup_server.schemas_out import PolicyCheckOut, PolicyList, PolicyOut
-
-CHECKS_AT_ONCE: Final = 2
-"""A check takes up to a second of one core; more of them at once would hold up everybody else."""
-
-
-class PolicyChecker:
-    """Checks texts away from the event loop, a few at a time."""
-
-    def __init__(self) -> None:
-        self._places = asyncio.Semaphore(CHECKS_AT_ONCE)
-
-    async def check(self, text: str, name: str, in_force: Sequence[CompiledPolicy]) -> PolicyCheckOut:
-        """Return what is wrong with a text beside the policies in force, or its digest."""
-        async with self._places:
-            return await asyncio.to_thread(_check, text, name, [compiled.policy for compiled in in_force])
 
 
 def _check(text: str, name: str, in_force: Sequence[Policy]) -> PolicyCheckOut:
@@ -83,14 +67,14 @@ async def get_policies(service: NamedDependency[Service], caller: NamedDependenc
 )
 async def post_check(
     body: RawBody,
-    checker: NamedDependency[PolicyChecker],
     service: NamedDependency[Service],
     caller: NamedDependency[Caller],
 ) -> PolicyCheckOut:
     """Return every problem with its line and column; a text with problems is answered with 200 and `valid: false`."""
     given = read(body, PolicyIn)
     book = await service.context.policies.refresh(caller.merchant_id)
-    return await checker.check(given.text, given.name, book.policies)
+    in_force = [compiled.policy for compiled in book.policies]
+    return await service.context.policies.workbench.run(_check, given.text, given.name, in_force)
 
 
 def _out(compiled: CompiledPolicy) -> PolicyOut:

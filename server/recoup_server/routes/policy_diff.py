@@ -1,5 +1,6 @@
 """The difference in meaning between two texts of a policy."""
 
+import asyncio
 from typing import Final
 
 from litestar import post
@@ -40,9 +41,10 @@ async def post_diff(body: RawBody, service: NamedDependency[Service], caller: Na
     """
     given = read(body, DiffIn)
     given.check()
-    new = await _policy(given.new, service, caller)
-    old = await _in_force(new, service, caller) if given.old is None else await _policy(given.old, service, caller)
-    diff = await service.context.policies.in_thread(_compared, old, new)
+    async with service.context.policies.workbench.place():
+        new = await _policy(given.new, service, caller)
+        old = await _in_force(new, service, caller) if given.old is None else await _policy(given.old, service, caller)
+        diff = await asyncio.to_thread(_compared, old, new)
     return DiffOut(words=list(diff_lines(diff)), diff=diff)
 
 
@@ -59,7 +61,7 @@ async def _policy(given: DiffTextIn, service: Service, caller: Caller) -> Policy
         if version is None or version.merchant_id not in (None, caller.merchant_id):
             raise NotFound("policy version", given.version_id)
         text, name = version.body, version.source
-    return await service.context.policies.in_thread(_parse, text or "", name)
+    return await asyncio.to_thread(_parse, text or "", name)
 
 
 def _parse(text: str, name: str) -> Policy:

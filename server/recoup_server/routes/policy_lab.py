@@ -57,7 +57,7 @@ async def post_explain(body: RawBody, service: NamedDependency[Service], caller:
     if text is None:
         explained = await explain_live(context, merchant_id, given.kind, given.facts, what_if)
     else:
-        explained = await context.policies.in_thread(_by_text, *text, given, what_if)
+        explained = await context.policies.workbench.run(_by_text, *text, given, what_if)
     return ExplainOut(words=list(explained.words), explained=explained, case=None)
 
 

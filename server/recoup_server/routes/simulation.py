@@ -1,6 +1,7 @@
 """Simulation: what new texts would have decided otherwise in the merchant's own past cases."""
 
-from functools import partial
+import asyncio
+from collections.abc import Sequence
 
 from litestar import post
 from litestar.di import NamedDependency
@@ -9,6 +10,7 @@ from litestar.params import RawBody
 from recoup_core.flows.history import latest_cases, planned_with_live, simulate
 from recoup_core.rules.compile import compile_policy
 from recoup_core.rules.errors import PolicyInvalid, Problem
+from recoup_core.rules.history import HistoryCase
 from recoup_core.rules.schema import parse_policy
 from recoup_core.rules.simulation import SimulationReport, Simulator, TextIn
 from recoup_core.rules.simulation.report import add
@@ -44,15 +46,26 @@ async def post_simulate(
     given = read(body, SimulateIn)
     span = _span(given, caller.merchant_id, service)
     new = tuple(TextIn(source=each.name, text=each.text) for each in given.texts)
-    in_thread = service.context.policies.in_thread
-    kinds = await in_thread(_check, new)
-    plan = await planned_with_live(service.database, caller.merchant_id, new)
-    simulator = await in_thread(Simulator, plan)
-    report = SimulationReport()
-    cases = latest_cases(service.database, _of_kind(span, kinds), given.limit)
-    async for _, part in simulate(cases, partial(in_thread, simulator)):
-        add(report, part)
+    async with service.context.policies.workbench.place():
+        report = await _simulated(service, new, span, given.limit)
     return SimulateOut(words=list(report_lines(report)), report=report)
+
+
+async def _simulated(service: Service, new: tuple[TextIn, ...], span: Span, limit: int) -> SimulationReport:
+    assert span.merchant_id is not None  # a key is one merchant's
+    kinds = await asyncio.to_thread(_check, new)
+    plan = await planned_with_live(service.database, span.merchant_id, new)
+    simulator = await asyncio.to_thread(Simulator, plan)
+    turn = asyncio.Lock()
+
+    async def work(cases: Sequence[HistoryCase]) -> SimulationReport:
+        async with turn:  # pages are read ahead, and one question has one thread
+            return await asyncio.to_thread(simulator, cases)
+
+    report = SimulationReport()
+    async for _, part in simulate(latest_cases(service.database, _of_kind(span, kinds), limit), work):
+        add(report, part)
+    return report
 
 
 def _span(given: SimulateIn, merchant_id: str, service: Service) -> Span:

@@ -498,3 +498,26 @@ async def test_a_dunning_text_that_can_no_longer_be_read_is_a_persons_matter(sho
     assert [attempt.state for attempt in file.attempts] == ["declined", "declined"]
     assert file.planned_retry is not None
     assert ("opened+8d/message/reminder_2", "03-31 12:00", "skipped") in dunning(file)
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["in order", "the last first"])
+@pytest.mark.parametrize("hours", [2, 12], ids=["by day", "at night"])
+async def test_a_late_write_off_leaves_nothing_undone_that_was_due_before_it(
+    hours: int, backwards: bool, shop_under: Any, clock: Any
+) -> None:
+    """We were down for weeks: billing is still told to cancel, whatever order jobs come in and whatever hours hold."""
+    clock.set(START)
+    office = 'cancel_subscription: true, between: ["09:00", "18:00"]'
+    shop = await shop_under(RETRIES, CAMPAIGN.replace("cancel_subscription: true", office))
+    opened = await shop.open("tok_generic_decline", code="stolen_card", customer={"country": "DE"})
+    await shop.run_due()
+    shop.clock.set(START + timedelta(days=40, hours=hours))
+    refs = await shop.claim()
+
+    for ref in reversed(refs) if backwards else refs:
+        await shop.service.run_jobs([ref])
+    await shop.live()
+
+    events = await shop.events(opened.payment.id)
+    asked = [event for event in events if event in ("subscription.cancel_requested", "case.written_off")]
+    assert asked == ["subscription.cancel_requested", "case.written_off"]

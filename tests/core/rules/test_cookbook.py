@@ -2,13 +2,16 @@
 
 import re
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from recoup_core.domain.decline import DeclineCategory, Retryable
+from recoup_core.rules.actions.retry import RetrySpec, StopSpec
 from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.compile import CompiledPolicy, EngineChoice
+from recoup_core.rules.facts import RETRY, PolicyKind
 from recoup_core.rules.folder import PolicyFile, read_folder, review_set
 from recoup_core.rules.schema import parse_policy
 from recoup_core.rules.self_test import self_test
@@ -18,6 +21,14 @@ COOKBOOK = ROOT / "docs" / "cookbook"
 RECIPES = sorted(path.name for path in COOKBOOK.iterdir() if path.is_dir())
 FILES = sorted(path.relative_to(COOKBOOK).as_posix() for path in COOKBOOK.glob("*/*.yaml"))
 LEAST = {PolicyKind.RETRY: 8, PolicyKind.DUNNING: 4, PolicyKind.REFUND: 5}
+HARD = {
+    DeclineCategory.LOST_OR_STOLEN,
+    DeclineCategory.FRAUD,
+    DeclineCategory.REVOKED_MANDATE,
+    DeclineCategory.UNKNOWN,
+    DeclineCategory.AUTHENTICATION_REQUIRED,
+    DeclineCategory.CONFIGURATION,
+}
 HEADINGS = {PolicyKind.RETRY: "Retries", PolicyKind.DUNNING: "Dunning", PolicyKind.REFUND: "Refunds"}
 
 
@@ -62,6 +73,19 @@ def test_recipes_that_run_over_time_state_exact_times(name: str) -> None:
     policy = parse_policy((COOKBOOK / name).read_text(), source=name)
 
     assert policy.kind is PolicyKind.REFUND or any(step.at for line in policy.timelines for step in line.expect)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith("/retry.yaml")])
+def test_no_recipe_retries_what_must_never_be_retried_unattended(name: str) -> None:
+    """Copied without a thought, a recipe does no harm: such declines stop, or ask the customer's other credential."""
+    policy = parse_policy((COOKBOOK / name).read_text(), source=name)
+    compiled = CompiledPolicy(policy, None)
+
+    for decline, retryable, attempt, backup in product(DeclineCategory, Retryable, (1, 2, 3, 9), (True, False)):
+        given = {"decline": decline.value, "retryable": retryable.value, "attempt": attempt, "has_backup": backup}
+        action = compiled.verdict(RETRY.given(policy.baseline, given)).action
+        if decline in HARD or retryable is not Retryable.YES:
+            assert isinstance(action, StopSpec) or (isinstance(action, RetrySpec) and action.credential == "backup")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -160,6 +160,28 @@ def test_a_refunds_bounds_count_what_the_facts_say() -> None:
     assert any("60.00 EUR" in line and "110.00 EUR" in line for line in beyond.words)
 
 
+@pytest.mark.parametrize(
+    ("known", "approved"),
+    [
+        ({}, True),
+        ({"refunded_30d": {"EUR": "100.01"}}, False),
+        ({"refunds_30d": 500}, False),
+        ({"refunds_365d": 500}, False),
+        ({"refunds_30d": 1, "refunded_30d": {"EUR": "50.00"}, "refunded_365d": {"EUR": "51.00"}}, True),
+        ({"refunds_30d": 1, "refunded_30d": {"EUR": "50.00"}, "refunded_365d": {"EUR": "51.01"}}, False),
+        ({"refunds_30d": 10_000}, False),
+    ],
+)
+def test_what_the_facts_tell_of_a_customers_refunds_counts(known: dict[str, Any], approved: bool) -> None:
+    """A sum without a number, more refunds than anybody makes, those of the year: nothing looks kinder than it is."""
+    bounds = "{per_customer: {count: 500, amount: {EUR: 100.00}, within: 300d}}"
+    text = REFUNDS.replace("{per_agent_day: {EUR: 100.00}}", bounds)
+
+    told = asked(text, reason="duplicate", amount={"EUR": "49.00"}, customer=known)
+
+    assert (told.words[-1] == "=> approve") is approved, told.words
+
+
 def test_a_refund_without_its_evidence_is_incomplete() -> None:
     """All that is needed is taken to be there unless it is said what is."""
     given = {"reason": "damaged", "amount": {"EUR": "50.00"}}

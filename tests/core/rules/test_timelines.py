@@ -260,6 +260,23 @@ def test_a_success_leaves_out_the_steps_that_were_to_come() -> None:
     assert timeline_problems(read(CAMPAIGN, timeline)) == ()
 
 
+@pytest.mark.parametrize(("paid", "problems"), [("2026-03-05", 0), ("2026-03-08", 1)])
+def test_a_dunning_timeline_may_expect_nothing(paid: str, problems: int) -> None:
+    """Paid before the first letter was due; when it was due first, that is told."""
+    patient = CAMPAIGN.replace("      - {message: payment_failed, by: email}\n", "").replace(
+        "before_retry, ahead", "exhausted, after"
+    )
+    timeline = f"""\
+        name: silent
+        start: 2026-03-02T10:00Z
+        failures: [insufficient_funds, success]
+        retries: [{paid}T06:00Z]
+        expect: []
+        """
+
+    assert len(timeline_problems(read(patient, timeline))) == problems
+
+
 def test_no_dunning_is_told_once() -> None:
     """`quiet` stands for every decision that changes nothing."""
     timeline = """\
@@ -300,6 +317,7 @@ def test_no_dunning_is_told_once() -> None:
         (("{retry: 2026-03-05T10:00}", "{message: reminder, at: 2026-03-05T10:00}"), "unknown_key"),
         (("rule: spread}\n  - {retry: 2026-03-05", "rule: spraed}\n  - {retry: 2026-03-05"), "unknown_rule"),
         (("stop: exhausted", "stop: tired"), "unknown_value"),
+        ((GOOD[GOOD.index("expect:") :], "expect: []\n"), "empty_list"),
     ],
 )
 def test_a_mistake_in_a_timeline_is_a_problem_of_the_file(change: tuple[str, str], code: str) -> None:

@@ -134,7 +134,7 @@ class DunningReader(ValueReader):
 
     def yes(self, node: Node) -> bool | None:
         """Read the `true` of an action that has nothing more to say."""
-        said = as_bool(node, "the action", self.report)
+        said = as_bool(node, "what is to happen", self.report)
         if said is False:
             self.report.add(node, "no_effect", "`false` has no effect; leave the step out")
         return said or None

@@ -217,7 +217,7 @@ class RefundReader(ValueReader):
         self, node: Node, what: str, table: Mapping[str, "_Field"], needed: tuple[str, ...] = ()
     ) -> dict[str, Any] | None:
         """Read a mapping by a table of keys; None where something in it is wrong."""
-        mapping = as_map(node, f"`{what}`", self.report)
+        mapping = as_map(node, f"`{what}`", self.report, _WRITTEN.get(what))
         if mapping is None:
             return None
         fields: dict[str, Any] = {}
@@ -234,6 +234,13 @@ class RefundReader(ValueReader):
         bad = missing or len(fields) < len(mapping.entries) or any(value is None for value in fields.values())
         return None if bad else fields
 
+
+_WRITTEN: Final = {
+    "review": "write {levels: [[support_lead]]}",
+    "approve": "write `auto`, or bounds: {per_agent_day: {EUR: 500.00}}",
+    "per_customer": "write {count: 3, within: 30d}",
+}
+"""How a mapping is written that somebody put something else for."""
 
 _Field = Callable[[RefundReader, Node], Any]
 APPROVE_FIELDS: Final[Mapping[str, _Field]] = {

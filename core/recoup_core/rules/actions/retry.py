@@ -66,14 +66,15 @@ class RetryReader(ValueReader):
 
     def retry(self, node: Node) -> RetrySpec | None:
         """Read a `retry`; a retry that could go on for ever, or never happen, is refused."""
-        mapping = as_map(node, "`retry`", self.report)
+        mapping = as_map(node, "`retry`", self.report, "write {after: [3d, 5d]}")
         if mapping is None:
             return None
         fields: dict[str, Any] = {}
         for key, value in mapping.entries:
             read = RETRY_FIELDS.get(key.text)
             if read is None:
-                hint = self.report.suggest(key.text, tuple(RETRY_FIELDS))
+                near = self.report.suggest(key.text, tuple(RETRY_FIELDS))
+                hint = "`otherwise` stands beside `retry`, not in it" if key.text == "otherwise" else near
                 self.report.add(key, "unknown_key", f"`retry` has no key {shown(key.text)}", hint)
                 continue
             fields[key.text] = read(self, value)

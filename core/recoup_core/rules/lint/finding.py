@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from recoup_core.rules.errors import Problem, Severity, shown
+from recoup_core.rules.errors import Placed, Problem, Severity, shown
 from recoup_core.rules.problem_codes import PROBLEM_CODES
 from recoup_core.rules.schema import Policy, Rule
 
@@ -24,18 +24,23 @@ def finding(
     rule: str | None = None,
     hint: str | None = None,
     severity: Severity | None = None,
+    at: Placed | None = None,
 ) -> Problem:
-    """Return a problem at the beginning of a policy's line; its severity is the code's own unless one is given."""
+    """Return a problem at a place, else at the beginning of the line; its severity is the code's own unless given."""
     return Problem(
         file=policy.source,
-        line=line,
-        column=_column(policy.text, line),
+        line=line if at is None else at.line,
+        column=_column(policy.text, line) if at is None else at.column,
         code=code,
         message=message,
         rule=rule,
-        hint=hint or PROBLEM_CODES[code].mend,
+        hint=hint or _as_a_hint(PROBLEM_CODES[code].mend),
         severity=severity or PROBLEM_CODES[code].severity,
     )
+
+
+def _as_a_hint(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].removesuffix(".")
 
 
 def _column(text: str, line: int) -> int:

@@ -9,6 +9,7 @@ from recoup_core.rules.actions.steps import DowngradeSubscription, Message, Step
 from recoup_core.rules.conditions import Condition, walk
 from recoup_core.rules.errors import Problem, Report, Severity, shown
 from recoup_core.rules.lint.finding import finding
+from recoup_core.rules.lint.places import place_of
 from recoup_core.rules.names import Names
 from recoup_core.rules.schema import Action, Policy
 
@@ -35,13 +36,25 @@ def references(policy: Policy, names: Names) -> Iterator[Problem]:
         if known is None or word in known or (what, word, rule) in told:
             continue
         told.add((what, word, rule))
-        where = (
-            names.source if names.declared(what) else "what comes with Recoup; list your own in a `kind: names` file"
+        declared = names.declared(what)
+        where = f"in {names.source}" if declared else "that come with Recoup"
+        severity = Severity.ERROR if declared else Severity.WARNING
+        message = f"{shown(word)} is none of the {what} {where}"
+        yield finding(
+            CODES[what],
+            policy,
+            line,
+            message,
+            rule=rule,
+            hint=_hint(near.suggest(word, known), declared=declared),
+            severity=severity,
+            at=place_of(policy.text, line, word),
         )
-        severity = Severity.ERROR if names.declared(what) else Severity.WARNING
-        message = f"{shown(word)} is none of the {what} in {where}"
-        hint = near.suggest(word, known)
-        yield finding(CODES[what], policy, line, message, rule=rule, hint=hint, severity=severity)
+
+
+def _hint(near: str | None, *, declared: bool) -> str | None:
+    own = None if declared else "list your own in a file of `kind: names`"
+    return " ".join(part for part in (near, own) if part) or None
 
 
 def _references(policy: Policy) -> Iterator[_Reference]:

@@ -12,6 +12,7 @@ from recoup_core.rules.errors import Problem, shown
 from recoup_core.rules.limits import Finding
 from recoup_core.rules.schema import Policy
 from recoup_core.rules.timelines import RETRY, Expected, Timeline
+from recoup_core.rules.words import in_plain_words
 
 
 class Came(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +50,7 @@ def differences(policy: Policy, timeline: Timeline, run: Run) -> Iterator[Proble
             continue
         expected = "nothing" if wanted is None else expected_words(timeline, wanted)
         got = "nothing" if came is None else came_words(timeline, came, rule=wanted is None or bool(wanted.rule))
-        hint = f"because: {'; '.join(came.because)}" if came is not None and came.because else None
+        hint = f"because: {'; '.join(map(in_plain_words, came.because))}" if came is not None and came.because else None
         message = f"{name}, step {number}: expected {expected}, got {got}"
         yield problem_at(policy, wanted or timeline, "timeline_failed", message, hint)
     if run.left_over:

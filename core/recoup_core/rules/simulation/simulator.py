@@ -54,7 +54,7 @@ class Simulator:
             report.read.add(case)
             try:
                 decisions = self._reader.read(case)
-            except (msgspec.MsgspecError, DomainError) as error:
+            except (msgspec.MsgspecError, DomainError, RecursionError) as error:  # the last: nested too deeply
                 _unreadable(report, case, error)
                 continue
             self._case(case, decisions, report)
