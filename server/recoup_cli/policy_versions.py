@@ -89,7 +89,7 @@ def submit(file: Path, merchant: str | None, author: str, note: str | None) -> N
     if submitted.version.state is VersionState.DRAFT:
         digest = submitted.version.digest[:SHORT]
         next_step(
-            f"recoup policy shadow {digest}", "lets it decide beside the live version; `activate` puts it in force"
+            f"recoup policy shadow {digest}", "lets it decide beside the live version, without effect"
         )
 
 

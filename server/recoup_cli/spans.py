@@ -35,9 +35,9 @@ def read_moment(option: str, text: str) -> datetime:
     """Return a time given on the command line; one without a zone is UTC. Raises `Refused`."""
     try:
         given = datetime.fromisoformat(text)
-    except ValueError:
+        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter where calendars end
         raise Refused(f"{option}: {text!r} is no time", "write it like 2026-12-30T09:00Z", code=MISUSED) from None
-    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
 
 
 def counted(count: int, thing: str) -> str:

@@ -95,7 +95,7 @@ def test_a_used_up_rule_does_not_apply(recoup: Callable[..., Any]) -> None:
     """`--used` tells how far the rule's own list of waits is."""
     done = recoup("policy", "explain", CONSUMER, "--facts", "decline_code=issuer_not_available", "--used", "5")
 
-    assert "does not apply: waits_used_up" in done.out
+    assert "does not apply: all waits of `after` are used up" in done.out
     assert "=> stop: exhausted" in done.out
 
 

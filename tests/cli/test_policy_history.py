@@ -288,3 +288,11 @@ def test_the_record_in_the_documentation_is_one(tmp_path: Path) -> None:
 
     assert case.result == "recovered"
     assert {name for row in rows for name in re.findall("[a-z_]+", row)} == set(HistoryRecord.__struct_fields__)
+
+
+def test_a_time_beyond_the_calendar_is_refused(configured: str, recoup: Callable[..., Any]) -> None:
+    """In UTC it would be in the year 10,000."""
+    done = recoup("policy", "replay", "--since", "9999-12-31T23:59:59-14:00")
+
+    assert done.code == 2
+    assert "--since: '9999-12-31T23:59:59-14:00' is no time" in done.err

@@ -12,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
+from tests.cli.conftest import a_report, in_thread
 
 from recoup_cli.compose import build_service
 from recoup_cli.single import sandbox
@@ -19,7 +20,6 @@ from recoup_core.domain.payment import Customer
 from recoup_core.flows.recover import open_case
 from recoup_core.secret import SecretUrl
 from recoup_core.settings import DatabaseSettings, Settings
-from tests.cli.conftest import a_report, in_thread
 
 Recoup = Callable[..., Any]
 Open = Callable[..., list[str]]
@@ -157,7 +157,7 @@ def test_shadow_report_shows_both_outcomes(version: Any, recoup: Recoup, open_ca
     """The newest difference first, with what is in force above what would have been."""
     version(2, "activate")
     digest = version(5, "shadow")
-    assert "looked at 0 decisions (nothing yet)" in recoup("policy", "shadow-report", digest).out
+    assert "looked at 0 decisions (none yet;" in recoup("policy", "shadow-report", digest).out
     cases = open_cases(2, sweep=True)
 
     lines = recoup("policy", "shadow-report", digest, "--limit", 1).out.splitlines()

@@ -97,6 +97,8 @@ async def test_the_latest_cases_of_the_period_are_taken(
         ({"texts": []}, 400, "invalid_request"),
         ({"limit": 10_001}, 400, "invalid_request"),
         ({"since": "2026-02-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, 400, "invalid_request"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, 400, "invalid_request"),
+        ({"until": "9999-12-31T23:59:59-14:00"}, 400, "invalid_request"),
         ({"texts": [{"name": "a.yaml", "text": "kind: retry"}]}, 422, "policy_invalid"),
     ],
 )

@@ -146,7 +146,8 @@ def _value(value: object) -> str:
 
 
 def _action_lines(action: ActionTrace) -> Iterator[str]:
-    yield f"{action.action}: {'' if action.applied else 'does not apply: '}{'; '.join(map(in_plain_words, action.because))}"
+    because = "; ".join(map(in_plain_words, action.because))
+    yield f"{action.action}: {'' if action.applied else 'does not apply: '}{because}"
     for finding in action.limits:
         yield f"         limit {finding_words(finding)}"
 

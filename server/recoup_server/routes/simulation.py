@@ -15,6 +15,7 @@ from recoup_core.rules.schema import parse_policy
 from recoup_core.rules.simulation import SimulationReport, Simulator, TextIn
 from recoup_core.rules.simulation.report import add
 from recoup_core.rules.simulation.text import report_lines
+from recoup_core.rules.what_if import FIRST_YEAR, LAST_YEAR
 from recoup_core.storage.decisions import BEGINNING, Span
 from recoup_core.wiring import Service
 from recoup_server.auth import WRITES_POLICIES, Caller
@@ -69,6 +70,9 @@ async def _simulated(service: Service, new: tuple[TextIn, ...], span: Span, limi
 
 
 def _span(given: SimulateIn, merchant_id: str, service: Service) -> Span:
+    for name, at in (("since", given.since), ("until", given.until)):
+        if at is not None and not FIRST_YEAR <= at.year <= LAST_YEAR:  # further out the database can't follow
+            raise RequestInvalid(name, f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
     since, until = given.since or BEGINNING, given.until or service.clock.now()
     if since >= until:
         raise RequestInvalid("since", "must lie before `until`")

@@ -20,6 +20,9 @@ from recoup_core.rules.names import LISTS, read_names
 from recoup_core.rules.schema import RetrySpec, Rule, StopReason, StopSpec, parse_policy
 
 POLICIES = Path(__file__).parents[3] / "policies"
+ELSEWHERE = {"example_failed"}
+"""A rule put above others may take what their examples are for."""
+
 MANUAL = (POLICIES / "README.md").read_text()
 
 
@@ -168,7 +171,7 @@ def test_every_policy_of_the_manual_passes_the_strictest_check(text: str) -> Non
 @pytest.mark.parametrize("text", snippets("condition"))
 def test_every_condition_of_the_manual_is_valid(text: str) -> None:
     """Only the missing example may be complained about."""
-    assert problems_of(f"  - name: it\n    stop: exhausted\n    when:\n{indented(text, 6)}") == {"no_example"}
+    assert problems_of(f"  - name: it\n    stop: exhausted\n    when:\n{indented(text, 6)}") - ELSEWHERE == {"no_example"}
 
 
 @pytest.mark.parametrize("text", snippets("rule"))
@@ -208,7 +211,7 @@ def test_every_written_form_of_the_operator_table_is_valid() -> None:
 
     assert len(forms) == 13
     for form in forms:
-        assert problems_of(f"  - {{name: it, stop: exhausted, when: {{{form}}}}}") == {"no_example"}
+        assert problems_of(f"  - {{name: it, stop: exhausted, when: {{{form}}}}}") - ELSEWHERE == {"no_example"}
 
 
 FACT_TABLES = {

@@ -138,7 +138,7 @@ MISTAKES: list[tuple[str, str, str, str, str | None]] = [
     ("stop: exhausted", "stop: exhausted\n    otherwise: {stop: exhausted}", "14:16 no_effect", "beside `stop`", None),
     ("{stop: needs_customer}", "{}", "11:16 missing_key", "`otherwise` needs `retry` or `stop`", None),
     ("{stop: needs_customer}", "{stop: needs_customer, when: early}", "11:39 unknown_key", "no key 'when'", None),
-    ("expect: rest}", "expect: resst}", "16:5 unknown_rule", "no rule is named 'resst'", "'rest'"),
+    ("expect: rest}", "expect: resst}", "16:36 unknown_rule", "no rule is named 'resst'", "'rest'"),
     ("expect: hit}", "expct: hit}", "15:17 unknown_key", "no key 'expct'", "'expect'"),
     ("{given: {}, ", "{", "15:5 missing_key", "an example needs `given`", None),
     ("{attempt: 3}", "{atempt: 3}", "16:14 unknown_fact", "'atempt' can't be given", "'attempt'"),

@@ -33,7 +33,7 @@ TRAPS = {
     "lone surrogate": ("a: \ud800\n", ["1:4 control_character"]),
     "control character by escape": ('a: "\\x07"\n', ["1:4 control_character"]),
     "escape beyond Unicode": ('a: "\\U00110000"\n', ["1:1 yaml"]),
-    "unclosed list": ("a: [1, 2\n", ["2:1 yaml"]),
+    "unclosed list": ("a: [1, 2\n", ["1:4 yaml"]),
     "tab as indentation": ("a:\n\tb: 1\n", ["2:1 yaml"]),
     "nested too deeply": ("[" * (MAX_DEPTH + 1), [f"1:{MAX_DEPTH + 1} too_deep"]),
     "a card number": ("a: 4242 4242 4242 4242\n", ["1:4 card_number"]),

@@ -21,6 +21,7 @@ from recoup_core.rules.errors import Problem, Severity, shown
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.formulas import Budget
 from recoup_core.rules.lint.finding import finding
+from recoup_core.rules.lint.places import key_place
 from recoup_core.rules.lint.played import START, Game
 from recoup_core.rules.schema import Policy, Rule
 from recoup_core.rules.timing import in_words
@@ -47,7 +48,8 @@ def early_suspensions(policy: Policy, beside: Sequence[Policy], budget: Budget) 
             if not any(_surely_before(message, step) for message in messages):
                 message = f"{_words(step)} may come before the customer was told: no message surely comes earlier"
                 hint = "let a message come first, counted from the same moment"
-                yield finding(CODE, policy, rule.line, message, rule=rule.name, hint=hint)
+                at = key_place(policy.text, rule.line, step.kind.value)
+                yield finding(CODE, policy, rule.line, message, rule=rule.name, hint=hint, at=at)
             for other, longest in retrying:
                 if step.on is On.OPENED and step.after < longest:
                     yield _while_retrying(policy, rule, step, other, longest)
@@ -60,7 +62,8 @@ def _while_retrying(policy: Policy, rule: Rule, step: StepSpec, other: Policy, l
     )
     severity = Severity.ERROR if step.kind in _FOR_GOOD else Severity.WARNING
     hint = "write `on: exhausted`, which is when retries are over"
-    return finding(CODE, policy, rule.line, message, rule=rule.name, hint=hint, severity=severity)
+    at = key_place(policy.text, rule.line, step.kind.value)
+    return finding(CODE, policy, rule.line, message, rule=rule.name, hint=hint, severity=severity, at=at)
 
 
 def _counted(rule: Rule) -> bool:

@@ -22,6 +22,14 @@ def place_of(text: str, line: int, word: str) -> Placed | None:
     return next((node for node in (*on_it, *_walk(start)) if isinstance(node, Scalar) and node.text == word), None)
 
 
+def key_place(text: str, line: int, key: str) -> Placed | None:
+    """Return where a key stands in the rule that begins on a line, if it does so exactly once."""
+    start = next((node for node in _walk(_tree(text)) if isinstance(node, Map) and node.line == line), None)
+    maps = (node for node in _walk(start) if isinstance(node, Map))
+    found = [name for each in maps for name, _ in each.entries if name.text == key]
+    return found[0] if len(found) == 1 else None
+
+
 @lru_cache(maxsize=MAX_TREES)
 def _tree(text: str) -> Node | None:
     return read_tree(text, Report(""))

@@ -54,7 +54,7 @@ def references(policy: Policy, names: Names) -> Iterator[Problem]:
 
 def _hint(near: str | None, *, declared: bool) -> str | None:
     own = None if declared else "list your own in a file of `kind: names`"
-    return " ".join(part for part in (near, own) if part) or None
+    return "; ".join(part for part in (near, own) if part) or None
 
 
 def _references(policy: Policy) -> Iterator[_Reference]:
