@@ -88,9 +88,7 @@ def submit(file: Path, merchant: str | None, author: str, note: str | None) -> N
         click.echo("the text was known already", err=True)
     if submitted.version.state is VersionState.DRAFT:
         digest = submitted.version.digest[:SHORT]
-        next_step(
-            f"recoup policy shadow {digest}", "lets it decide beside the live version, without effect"
-        )
+        next_step(f"recoup policy shadow {digest}", "lets it decide beside the live version, without effect")
 
 
 @click.command(epilog="Example: recoup policy shadow 1a2b3c4d")

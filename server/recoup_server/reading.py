@@ -13,6 +13,8 @@ from litestar.params import HeaderParameter, QueryParameter
 
 from recoup_core.domain.cardnumbers import holds_card_number, refuse_card_numbers
 from recoup_core.domain.errors import CardNumberRefused
+from recoup_core.domain.versions import VersionOrigin
+from recoup_core.flows.desk import Change
 from recoup_core.flows.operate import By
 from recoup_core.storage.calls import Call
 from recoup_core.storage.listing import DEFAULT_PAGE, MAX_PAGE
@@ -100,6 +102,17 @@ def by(request: Request[Any, Any, Any], caller: Caller, key: str, body: bytes) -
         actor=caller.actor,
         correlation_id=caller.correlation_id,
         call=Call(key, asked),
+    )
+
+
+def change_of(caller: Caller, note: str | None = None) -> Change:
+    """Return a change of the caller's own policies as flows know it."""
+    return Change(
+        merchant_id=caller.merchant_id,
+        actor=caller.actor,
+        origin=VersionOrigin.API,
+        note=note,
+        correlation_id=caller.correlation_id,
     )
 
 

@@ -217,7 +217,7 @@ def test_github_gets_one_command_for_each_problem(broken: Path, doubtful: Path, 
 
     warning, error = done.out.splitlines()
     assert warning.startswith(
-        "::warning file=doubtful.yaml,line=5,col=3,title=unknown_gateway (recoup)::rule 'elsewhere'"
+        "::warning file=doubtful.yaml,line=5,col=84,title=unknown_gateway (recoup)::rule 'elsewhere'"
     )
     assert error == (
         f"::error file=mine.yaml,line={LINE},col={COLUMN},title=unknown_fact (recoup)::"

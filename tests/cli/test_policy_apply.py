@@ -43,7 +43,7 @@ def test_a_folder_is_deployed_and_the_second_run_has_nothing_to_do(
     again = recoup("policy", "apply", folder)
 
     assert (first.code, first.out.splitlines()) == (
-        0, [f"+ retry/cards  {short(CARDS)}", f"+ retry/sepa  {short(SEPA)}", "done: 2 changes"]
+        0, [f"+ retry/cards  {short(CARDS)}", f"+ retry/sepa  {short(SEPA)}", "plan: 2 new", "done: 2 changes"]
     )  # fmt: skip
     assert (again.code, again.out.splitlines()) == (0, ["= 2 unchanged", "nothing to do"])
 
@@ -60,6 +60,7 @@ def test_what_changes_and_what_goes_is_shown(configured: str, folder: Path, reco
     done = recoup("policy", "apply", folder, "--yes")
 
     plan = [f"~ retry/cards  {short(CARDS)} -> {short(changed)}", f"- retry/sepa  {short(SEPA)}"]
+    plan.append("plan: 1 changed, 1 retired: no file has them")
     assert dry.out.splitlines() == plan
     assert short(CARDS) in live
     assert short(SEPA) in live

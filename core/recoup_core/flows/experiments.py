@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -159,10 +160,13 @@ async def watch(context: Context) -> Sequence[Verdict]:
         running = await running_experiments(connection)
     verdicts: list[Verdict] = []
     for experiment in running:
-        verdict = (await _report(context, experiment)).result.verdict
-        verdicts.append(verdict)
-        if verdict in TOLD:
-            await _conclude(context, experiment, verdict)
+        try:
+            verdict = (await _report(context, experiment)).result.verdict
+            verdicts.append(verdict)
+            if verdict in TOLD:
+                await _conclude(context, experiment, verdict)
+        except asyncpg.PostgresError as error:  # one that takes too long to count keeps no other from its end
+            log.warning("experiment_not_judged", experiment=str(experiment.id), error=str(error))
     return verdicts
 
 

@@ -8,8 +8,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, RawBody
 
 from recoup_core.domain.experiment import Experiment
-from recoup_core.domain.versions import VersionOrigin
-from recoup_core.flows.desk import Change
 from recoup_core.flows.experiments import Setup, ramp, report, start, stop
 from recoup_core.flows.migrate import move_cases, preview_moves
 from recoup_core.flows.operate import By
@@ -21,7 +19,7 @@ from recoup_core.wiring import Service
 from recoup_server.auth import READS, WRITES_POLICIES, Caller
 from recoup_server.examples import EXPERIMENT, MIGRATION
 from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
-from recoup_server.reading import Cursor, Limit, cut, id_cursor, open_cursor, read, seal_cursor
+from recoup_server.reading import Cursor, Limit, change_of, cut, id_cursor, open_cursor, read, seal_cursor
 from recoup_server.schemas_trials import (
     ExperimentIn,
     ExperimentOut,
@@ -45,15 +43,6 @@ _WRITES: Final[dict[str, Any]] = {
     "security": BEARER,
     "tags": ["policies"],
 }
-
-
-def _change(caller: Caller) -> Change:
-    return Change(
-        merchant_id=caller.merchant_id,
-        actor=caller.actor,
-        origin=VersionOrigin.API,
-        correlation_id=caller.correlation_id,
-    )
 
 
 def _id(experiment: Experiment) -> UUID:
@@ -98,7 +87,7 @@ async def post_experiment(
     """Customers are dealt by a hash, so one customer always meets the same version; the rest gets the live one."""
     given = read(body, ExperimentIn)
     setup = Setup(share_bp=given.share_bp, maturity_days=given.maturity_days, min_matured=given.min_matured)
-    return experiment_out(await start(service.context, version_id, setup, _change(caller)))
+    return experiment_out(await start(service.context, version_id, setup, change_of(caller)))
 
 
 @get(
@@ -151,7 +140,7 @@ async def post_ramp(
 ) -> ExperimentOut:
     """Concerns cases to come; those that are in keep their version and their arm."""
     given = read(body, RampIn)
-    return experiment_out(await ramp(service.context, experiment_id, given.share_bp, _change(caller)))
+    return experiment_out(await ramp(service.context, experiment_id, given.share_bp, change_of(caller)))
 
 
 @post(
@@ -166,7 +155,7 @@ async def post_stop(
 ) -> ExperimentOut:
     """New cases get the live version again; the version goes back to shadow, its cases go on under it."""
     given = read(body, StopIn)
-    return experiment_out(await stop(service.context, experiment_id, given.because, _change(caller)))
+    return experiment_out(await stop(service.context, experiment_id, given.because, change_of(caller)))
 
 
 @post(

@@ -11,9 +11,8 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter, RawBody
 
-from recoup_core.domain.versions import PolicyVersion, VersionOrigin, VersionState
+from recoup_core.domain.versions import PolicyVersion, VersionState
 from recoup_core.flows.deploy import apply_policies
-from recoup_core.flows.desk import Change
 from recoup_core.flows.operate import NotFound
 from recoup_core.flows.versions import activate, retire, roll_back, shadow, submit
 from recoup_core.storage.listing import DEFAULT_PAGE
@@ -22,7 +21,7 @@ from recoup_core.wiring import Service
 from recoup_server.auth import READS, WRITES_POLICIES, Caller, once
 from recoup_server.examples import POLICY, POLICY_FILES
 from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
-from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, cut, id_cursor, read, refuse_hidden
+from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, change_of, cut, id_cursor, read, refuse_hidden
 from recoup_server.schemas_policies import (
     ApplyIn,
     PlanOut,
@@ -48,16 +47,6 @@ _KNOWN: Final = ResponseSpec(
     data_container=SubmittedOut, description="The text was known already", generate_examples=False
 )
 Word = Annotated[str | None, QueryParameter(max_length=100)]
-
-
-def _change(caller: Caller, note: str | None = None) -> Change:
-    return Change(
-        merchant_id=caller.merchant_id,
-        actor=caller.actor,
-        origin=VersionOrigin.API,
-        note=note,
-        correlation_id=caller.correlation_id,
-    )
 
 
 def _id(version: PolicyVersion) -> UUID:
@@ -122,7 +111,7 @@ async def post_version(
 ) -> Response[SubmittedOut]:
     """Check a text and keep it as a draft; the same text again is the same version, answered with 200."""
     given = read(body, VersionIn)
-    submitted = await submit(service.context, given.text, given.name, _change(caller, given.note))
+    submitted = await submit(service.context, given.text, given.name, change_of(caller, given.note))
     return Response(submitted_out(submitted), status_code=201 if submitted.fresh else 200)
 
 
@@ -137,7 +126,7 @@ async def post_shadow(
 ) -> VersionOut:
     """Nothing is done about what it decides; a version that does so already stays as it is."""
     refuse_hidden(body)
-    return version_out(await shadow(service.context, version_id, _change(caller)))
+    return version_out(await shadow(service.context, version_id, change_of(caller)))
 
 
 @post(
@@ -151,7 +140,7 @@ async def post_activate(
 ) -> VersionOut:
     """New cases get it from now on, in every process, in place of the version of its name; running ones keep theirs."""
     refuse_hidden(body)
-    return version_out(await activate(service.context, version_id, _change(caller)))
+    return version_out(await activate(service.context, version_id, change_of(caller)))
 
 
 @post(
@@ -165,7 +154,7 @@ async def post_retire(
 ) -> VersionOut:
     """Running cases keep it; new ones get what else applies to them, the house's version of the name first."""
     refuse_hidden(body)
-    return version_out(await retire(service.context, version_id, _change(caller)))
+    return version_out(await retire(service.context, version_id, change_of(caller)))
 
 
 @post(
@@ -187,7 +176,7 @@ async def post_rollback(
     """One call back; a second one, with another key, brings the version back that was left."""
     refuse_hidden(body)
     call = by(request, caller, idempotency_key, body).call
-    return version_out(await roll_back(service.context, kind, name, _change(caller), call))
+    return version_out(await roll_back(service.context, kind, name, change_of(caller), call))
 
 
 @post(
@@ -201,7 +190,7 @@ async def post_apply(body: RawBody, service: NamedDependency[Service], caller: N
     """Make the merchant's own live policies exactly these files, all at once or not at all; again changes nothing."""
     given = read(body, ApplyIn)
     files = [file.file() for file in given.files]
-    plan = await apply_policies(service.context, files, _change(caller, given.note), dry_run=given.dry_run)
+    plan = await apply_policies(service.context, files, change_of(caller, given.note), dry_run=given.dry_run)
     return plan_out(plan, dry_run=given.dry_run)
 
 

@@ -401,3 +401,42 @@ async def _cohort(shop: Any, experiment: Any, arm: str, matured: int, recovered:
         experiment.id,
         arm,
     )
+
+
+LETTERS = """kind: dunning
+name: letters
+applies_to: {method: card, customer.tier: gold}
+rules:
+  - name: write
+    steps:
+      - {message: payment_failed, by: email}
+      - {message: reminder, by: email, after: DAYSd}
+examples:
+  - {given: {}, expect: write}
+"""
+
+
+async def test_dunning_is_experimented_with_where_retries_are_not(shop: Any, desk: Any) -> None:
+    """A case is in one experiment at most: one on its retries goes first, and its dunning is then the live one."""
+    live = await desk.live(LETTERS.replace("DAYS", "3"))
+    letters = await desk.bring(LETTERS.replace("DAYS", "9"))
+    experiment = await start(shop.context, letters.id, HALF, desk.own)
+    digests = {Arm.CONTROL: live.digest, Arm.TREATMENT: letters.digest}
+
+    cases = [
+        (
+            await shop.open("tok_generic_decline", code="generic_decline", customer={"ref": f"g-{n}", "tier": "gold"})
+        ).case
+        for n in range(12)
+    ]
+    assert {case.experiment_id for case in cases} == {experiment.id}
+    assert all(case.dunning_digest == digests[case.arm] for case in cases)
+    assert set(Counter(case.arm for case in cases)) == set(Arm)
+
+    await desk.live(desk.waits(2))
+    waits = await desk.bring(desk.waits(5))
+    first = await start(shop.context, waits.id, HALF, desk.own)
+    case = (
+        await shop.open("tok_generic_decline", code="generic_decline", customer={"ref": "g-1", "tier": "gold"})
+    ).case
+    assert (case.experiment_id, case.dunning_digest) == (first.id, live.digest)
