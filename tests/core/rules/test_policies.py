@@ -171,7 +171,9 @@ def test_every_policy_of_the_manual_passes_the_strictest_check(text: str) -> Non
 @pytest.mark.parametrize("text", snippets("condition"))
 def test_every_condition_of_the_manual_is_valid(text: str) -> None:
     """Only the missing example may be complained about."""
-    assert problems_of(f"  - name: it\n    stop: exhausted\n    when:\n{indented(text, 6)}") - ELSEWHERE == {"no_example"}
+    assert problems_of(f"  - name: it\n    stop: exhausted\n    when:\n{indented(text, 6)}") - ELSEWHERE == {
+        "no_example"
+    }
 
 
 @pytest.mark.parametrize("text", snippets("rule"))

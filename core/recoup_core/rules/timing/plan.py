@@ -164,7 +164,8 @@ def _day_allowed(day: date, spec: RetrySpec, ctx: TimingContext, zone: ZoneInfo)
     """Return what the day is, in words, where `on` allows it.
 
     A second try on the day of the failure almost never changes the answer (CFPB 2016: 3 % of same-day repeats), so a
-    payday is never that day. Nor is it one so soon after a payday that was tried in vain that both bring the same money.
+    payday is never that day. Nor is it one so soon after a payday that was tried in vain that both bring the same
+    money.
     """
     if spec.on == Day.BUSINESS_DAY:
         return f"business day {day}" if is_business_day(day, ctx.country) else None

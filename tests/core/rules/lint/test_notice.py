@@ -57,8 +57,10 @@ def test_a_suspension_without_a_sure_notice_is_an_error(problems: Find, steps: l
     [problem] = problems(campaign(*steps))
 
     assert (problem.code, problem.severity) == ("suspension_before_notice", Severity.ERROR)
-    assert campaign(*steps).splitlines()[problem.line - 1][problem.column - 1 :].startswith(
-        ("pause_", "downgrade_", "cancel_", "write_off")
+    assert (
+        campaign(*steps)
+        .splitlines()[problem.line - 1][problem.column - 1 :]
+        .startswith(("pause_", "downgrade_", "cancel_", "write_off"))
     )
     assert "no message surely comes earlier" in problem.message
 
