@@ -61,6 +61,8 @@ def _text(checked: Checked, _: str | None) -> Told:
         f"ok  {line.file}  {counted(line.rules, 'rule')}, {counted(line.examples, 'example')}, {line.engine}"
         for line in checked.policies
     ]
+    if not good and not checked.problems:
+        good = [f"ok  {_visible(file)}  names" for file in checked.sources]
     lines = {file: text.splitlines() for file, text in checked.sources.items()}
     bad = [line for problem in checked.problems for line in _problem_lines(problem, lines)]
     return Told(tuple(good), (*bad, _count(checked)) if bad else ())

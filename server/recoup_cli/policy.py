@@ -16,9 +16,12 @@ from recoup_cli import (
 )
 
 
-@click.group()
+@click.group(
+    epilog="From a file to live: check, test, explain, diff, simulate; then submit, shadow, activate "
+    "(docs/policies/first-policy.md)."
+)
 def policy() -> None:
-    """Check policy files, and ask what they would do."""
+    """Check policy files, ask what they would do, and put them in force."""
 
 
 for command in (

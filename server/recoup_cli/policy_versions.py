@@ -107,8 +107,8 @@ def activate(wanted: str, merchant: str | None, author: str) -> None:
     """Put a version in force: from now on new cases get it, in every process; running cases keep theirs."""
     version = _on_one(wanted, change_of(merchant, author), flow.activate)
     if version.kind != PolicyKind.REFUND:
-        command = f"recoup policy migrate --kind {version.kind} --to {version.digest[:SHORT]}"
-        next_step(command, "shows what running cases would do under it; they keep theirs until then")
+        command = f"recoup policy migrate --kind {version.kind}"
+        next_step(command, "shows what running cases would do under what is live; they keep theirs till then")
 
 
 @click.command(epilog="Example: recoup policy retire 1a2b3c4d")

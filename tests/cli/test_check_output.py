@@ -348,3 +348,11 @@ def test_a_code_is_explained(recoup: Recoup) -> None:
     assert len(recoup("policy", "problems").out.splitlines()) == len(PROBLEM_CODES)
     wrong = recoup("policy", "problems", "unkown_role")
     assert (wrong.code, "did you mean unknown_role?" in wrong.err) == (2, True)
+
+
+def test_a_file_of_names_alone_is_told_to_be_right(tmp_path: Path, recoup: Callable[..., Any]) -> None:
+    """Silence would leave its author in doubt whether it was read."""
+    file = tmp_path / "names.yaml"
+    file.write_text("kind: names\nroles: [finance]\n")
+
+    assert recoup("policy", "check", file).out == f"ok  {file}  names\n"

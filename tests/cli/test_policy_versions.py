@@ -125,3 +125,30 @@ def test_what_can_not_be_meant_is_one_clear_line(configured: str, file: Any, rec
     assert refused("submit", clashing, "--merchant", "nobody") == "recoup: there is no such merchant"
     assert "bad.yaml:4:" in refused("submit", bad)
     assert "can both cover a payment" in refused("activate", digest_of(text_of("clash", name="other-cards")))
+
+
+def test_the_next_command_is_named_beside_the_answer(configured: str, file: Any, recoup: Recoup) -> None:
+    """On standard error, so that scripts that read the answer don't see it."""
+    digest = digest_of(text_of("mine"))[:12]
+
+    answers = [recoup("policy", "submit", file("mine")), recoup("policy", "shadow", digest)]
+    answers.append(recoup("policy", "activate", digest))
+
+    assert [answer.err.partition("  ")[0] for answer in answers] == [
+        f"next: recoup policy shadow {digest}",
+        f"next: recoup policy shadow-report {digest}",
+        "next: recoup policy migrate --kind retry",
+    ]
+
+
+def test_who_meets_a_live_policy_under_another_name_is_told_how_to_replace_it(
+    configured: str, file: Any, recoup: Recoup
+) -> None:
+    """The commonest reason for two policies that claim the same payments is a new text with a new name."""
+    for note, name in (("old", "cards"), ("new", "my-cards")):
+        recoup("policy", "submit", file(note, name=name))
+    recoup("policy", "activate", digest_of(text_of("old"))[:12])
+
+    refused = recoup("policy", "activate", digest_of(text_of("new", name="my-cards"))[:12])
+
+    assert "under the same `kind` and `name`" in refused.err

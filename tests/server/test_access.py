@@ -304,6 +304,7 @@ async def test_a_key_is_shown_once(api: Any, service: Service) -> None:
         ({"principal": "x", "roles": ["emperor"]}, "roles[0]"),
         ({"principal": "", "roles": ["viewer"]}, "principal"),
         ({"principal": "x", "roles": ["viewer"], "expires_at": "2026-11-23T09:00:00Z"}, "expires_at"),
+        ({"principal": "x", "roles": ["viewer"], "expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
     ],
 )
 async def test_a_key_that_makes_no_sense_is_refused(api: Any, body: dict[str, Any], field: str) -> None:

@@ -46,17 +46,19 @@ async def test_a_question_too_many_is_told_when_to_come_back(path: str, api: Any
     assert answered.status_code in (200, 201), answered.text
 
 
-async def test_payments_and_rollbacks_do_not_wait_for_authors(
+async def test_decisions_and_activations_do_not_wait_for_authors(
     api: Any, report: Callable[..., Awaitable[Any]], service: Service
 ) -> None:
-    """With every place taken, a version goes live and decides: what authors ask is never in the way of that."""
+    """With every place taken a version goes live and decides, and what is in force is explained."""
     version = (await api.post("/policies/versions", {"text": TEXT}, key=None)).json()
     async with AsyncExitStack() as held:
         for _ in range(AT_ONCE):
             await held.enter_async_context(service.context.policies.workbench.place())
 
+        told = await api.post("/policies/explain", {"facts": {"attempt": 3}}, key=None)
         live = await api.post(f"/policies/versions/{version['id']}/activate", key=None)
         opened = await report()
 
+    assert told.status_code == 200
     assert (live.status_code, live.json()["state"]) == (200, "live")
     assert opened["case"]["state"] == "open"

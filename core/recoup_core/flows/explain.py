@@ -79,13 +79,14 @@ async def explain_live(
 ) -> Explained:
     """Decide about made-up facts by the policies in force for a merchant.
 
-    Raises `FactsInvalid`, `NoPolicyApplies` where none covers the facts, and `WorkbenchBusy`.
+    Raises `FactsInvalid`, and `NoPolicyApplies` where none covers the facts. A matter of milliseconds, for the policies
+    are compiled: it does not wait where texts are worked on.
     """
     book = await context.policies.refresh(merchant_id)
     vocabulary = VOCABULARIES[kind]
     facts = facts_given(given, vocabulary, vocabulary.baseline)
     chosen = book.choose(kind, facts)
-    return await context.policies.workbench.run(explain, chosen, facts, what_if, book.policies)
+    return await context.policies.in_thread(explain, chosen, facts, what_if, book.policies)
 
 
 async def explain_case(context: Context, merchant_id: str, case_id: UUID, decision_id: UUID | None = None) -> CaseTold:

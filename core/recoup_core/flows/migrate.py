@@ -103,7 +103,7 @@ class _Target:
 
     def of(self, file: CaseFile, now: datetime) -> CompiledPolicy | str:
         """Return the version, or why this case can't go there."""
-        if file.case.state not in (CaseState.OPEN, CaseState.PAUSED):
+        if not _goes_on(file, self.kind):
             return f"the case is {file.case.state}"
         facts: RetryFacts = facts_of(file, now)
         if self.kind is PolicyKind.DUNNING:
@@ -228,6 +228,13 @@ def _moved(draft: Draft, policy: CompiledPolicy, kind: PolicyKind, deciding: Pin
 def _from(file: CaseFile, kind: PolicyKind) -> Move:
     name, digest = _pin(file, kind)
     return Move(case_id=file.case.id, from_policy=name, from_digest=digest, before=_next(file, kind))
+
+
+def _goes_on(file: CaseFile, kind: PolicyKind) -> bool:
+    """Whether the policy still decides about the case; dunning goes on where retries have come to their end."""
+    if file.case.state is CaseState.EXHAUSTED:
+        return kind is PolicyKind.DUNNING and file.case.dunning_digest is not None
+    return file.case.state in (CaseState.OPEN, CaseState.PAUSED)
 
 
 def _pin(file: CaseFile, kind: PolicyKind) -> tuple[str | None, str | None]:

@@ -132,7 +132,7 @@ class PolicyRegistry:
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """Run what a decision or a change waits for away from the event loop, a few at a time.
 
-        Whatever only answers a question is the workbench's: decisions must not queue behind it.
+        Whatever takes seconds to answer an author is the workbench's: decisions must not queue behind it.
         """
         async with self._threads:
             return await asyncio.to_thread(work, *arguments)

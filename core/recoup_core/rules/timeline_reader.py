@@ -174,7 +174,7 @@ class _TimelineReader:
             return None
         at = moment_of(text, self.zone)
         if at is None:
-            hint = "a time that there is, 2026-03-13T06:00, with Z or +01:00 behind it where it is not local in `zone`"
+            hint = "write 2026-03-13T06:00, local in `zone`, or with Z or +01:00 behind it; not an hour the clocks skip"
             self.report.add(node, "bad_moment", f"a time can't be {shown(text)}", hint)
         return at
 

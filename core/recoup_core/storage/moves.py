@@ -27,9 +27,11 @@ class MovableCase(msgspec.Struct, frozen=True, kw_only=True):
 async def choose_cases(
     connection: asyncpg.Connection, merchant_id: str, chosen: ChosenCases, limit: int
 ) -> list[MovableCase]:
-    """Return the chosen cases that are open or paused, oldest first."""
-    digest = "dunning_digest" if chosen.kind == "dunning" else "policy_digest"
-    conditions, values = ["merchant_id = $1", "state IN ('open', 'paused')"], [merchant_id, limit]
+    """Return the chosen cases that are open or paused, or exhausted and still dunned, oldest first."""
+    digest, running = "policy_digest", "state IN ('open', 'paused')"
+    if chosen.kind == "dunning":
+        digest, running = "dunning_digest", f"({running} OR state = 'exhausted' AND dunning_digest IS NOT NULL)"
+    conditions, values = ["merchant_id = $1", running], [merchant_id, limit]
     for column, value in (
         ("id = ANY ({}::uuid[])", None if chosen.ids is None else list(chosen.ids)),
         (f"{digest} = {{}}", chosen.under_digest),

@@ -1,5 +1,6 @@
 """API keys of the merchant: made, listed and taken back by its administrators."""
 
+from datetime import MAXYEAR
 from uuid import UUID
 
 import msgspec
@@ -50,6 +51,8 @@ async def post_key(body: RawBody, service: NamedDependency[Service], caller: Nam
     now = service.clock.now()
     if given.expires_at is not None and given.expires_at <= now:
         raise RequestInvalid("expires_at", "lies in the past")
+    if given.expires_at is not None and given.expires_at.year == MAXYEAR:  # in UTC it may lie beyond all calendars
+        raise RequestInvalid("expires_at", "lies where calendars end; leave it out for a key without an end")
     minted = await mint_key(
         service.database,
         caller.merchant_id,

@@ -426,3 +426,25 @@ async def test_dunning_steps_that_are_done_are_not_done_again(shop: Any, desk: A
     assert [task.kind for task in file.open_tasks] == [TaskKind.DUNNING]
     reminders = [step.state for step in file.steps if step.kind is StepKind.MESSAGE]
     assert sorted(reminders) == [StepState.PLANNED, StepState.SKIPPED]
+
+
+async def test_dunning_of_an_exhausted_case_can_still_be_moved(shop: Any, desk: Any) -> None:
+    """Its last rungs are to come, and they are what a mistake is expensive in; retries of it are over for good."""
+    write_off = "{on: exhausted, after: DAYSd, write_off: true}"
+    ends = CAMPAIGN.replace("{message: reminder, by: email, after: DAYSd}", write_off)
+    await desk.live(desk.waits(2))
+    lonely = await shop.open("tok_generic_decline", code="stolen_card")
+    await desk.live(ends.replace("DAYS", "3"))
+    case = await shop.open("tok_generic_decline", code="stolen_card")
+    await desk.live(ends.replace("DAYS", "60"))
+    await desk.live(desk.waits(4))
+
+    retries = await move(shop, kind="retry")
+    done = await move(shop, kind="dunning")
+
+    file = await shop.file(case.payment.id)
+    assert (retries.items, [each.case_id for each in done.items]) == ((), [case.case.id])
+    assert file.case.state is CaseState.EXHAUSTED
+    [last] = [step for step in file.planned_dunning if step.kind is StepKind.WRITE_OFF]
+    assert last.due_at == file.case.closed_at + timedelta(days=60)
+    assert (await shop.file(lonely.payment.id)).case.dunning_digest is None

@@ -79,7 +79,7 @@ def _unreachable(one: OnePolicy, number: int, reached: Reached, budget: Budget) 
         taking = [one.policy.rules[taker] for taker in takers]
         verb = "takes" if len(taking) == 1 else "take"
         message = f"it can never fire: {named(taking)} {verb} all that it could"
-        hint = "move it above, or narrow what stands above it"
+        hint = "narrow what stands above it" if rule.when is None else "move it above, or narrow what stands above it"
     return finding("unreachable_rule", one.policy, rule.line, message, rule=rule.name, hint=hint)
 
 

@@ -45,8 +45,8 @@ def test_words_are_looked_for_wherever_they_may_stand(problems: Find) -> None:
         ("unknown_gateway", 3, Severity.ERROR, "did you mean 'stripe'?"),
         ("unknown_gateway", 3, Severity.ERROR, "one of stripe"),
         ("unknown_gateway", 6, Severity.ERROR, "did you mean 'stripe'?"),
-        ("unknown_gateway", 6, Severity.ERROR, "did you mean 'stripe'?"),
         ("unknown_plan", 6, Severity.ERROR, "did you mean 'free'?"),
+        ("unknown_gateway", 7, Severity.ERROR, "did you mean 'stripe'?"),
     ]
 
 
