@@ -16,7 +16,7 @@ from recoup_core.flows.registry import PolicyRegistry
 from recoup_core.flows.shadow import follow_shadows
 from recoup_core.flows.sweep import FIRST, sweep
 from recoup_core.ports import Clock, Gateway, SystemClock
-from recoup_core.rules.book import PolicyBook
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import Settings
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database, DatabaseUnavailable

@@ -13,7 +13,7 @@ from recoup_cli.refusals import Refused
 from recoup_cli.single import MERCHANT
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.recovery import StepState, TimelineStep
-from recoup_core.rules.words import moment, stored_words
+from recoup_core.rules.deciding.words import moment, stored_words
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
 from recoup_core.storage.listing import CaseStory, DecisionRow, list_cases, list_payments, read_story

@@ -15,7 +15,7 @@ import msgspec
 from recoup_cli.checking import Checked, sentence
 from recoup_cli.sarif import sarif_log
 from recoup_cli.spans import counted
-from recoup_core.rules.errors import Problem, Severity
+from recoup_core.rules.language.errors import Problem, Severity
 
 JSON_VERSION: Final = 1
 """Goes up when a field of the JSON form changes its meaning or goes away; new fields may come at any time."""

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from recoup_core.rules.compile import CompiledPolicy, compile_policy
-from recoup_core.rules.errors import PolicyInvalid, Problem, Severity
-from recoup_core.rules.folder import MAX_FILES, PolicyFile, review_set
-from recoup_core.rules.schema import Policy
-from recoup_core.rules.yamltext import MAX_BYTES
+from recoup_core.rules.engine.compile import CompiledPolicy, compile_policy
+from recoup_core.rules.language.errors import PolicyInvalid, Problem, Severity
+from recoup_core.rules.language.schema import Policy
+from recoup_core.rules.language.yamltext import MAX_BYTES
+from recoup_core.rules.sets.folder import MAX_FILES, PolicyFile, review_set
 
 STDIN: Final = Path("-")
 """The path that stands for standard input."""

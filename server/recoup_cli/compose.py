@@ -6,8 +6,8 @@ from pathlib import Path
 
 from recoup_cli.refusals import Refused
 from recoup_core.ports import Clock, Gateway
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.engine import engine_unavailable_reason
+from recoup_core.rules.engine.ruleset import engine_unavailable_reason
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
 from recoup_core.storage.migrate import pending

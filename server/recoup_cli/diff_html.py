@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from recoup_cli.report_html import Html, cards, heading, notes, page, paragraph, section, table
-from recoup_core.rules.diff import Change, PolicyDiff
-from recoup_core.rules.diff.text import NOTHING, SHORT, example_words
-from recoup_core.rules.errors import shown
+from recoup_core.rules.language.errors import shown
+from recoup_core.rules.study.diff import Change, PolicyDiff
+from recoup_core.rules.study.diff.text import NOTHING, SHORT, example_words
 
 TITLE: Final = "What the new policies do differently"
 

@@ -8,7 +8,7 @@ import msgspec
 
 from recoup_cli.refusals import MISUSED, Refused
 from recoup_core.rules.facts import AnyFacts, Vocabulary
-from recoup_core.rules.given import FactsInvalid, facts_given
+from recoup_core.rules.language.given import FactsInvalid, facts_given
 
 MAX_FILE_BYTES: Final = 256 * 1024
 

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from recoup_cli.refusals import MISUSED, Refused
-from recoup_core.rules.history import HistoryCase, HistoryInvalid, HistoryRecord, cases_of
-from recoup_core.rules.history_table import check_columns, columns, record_of, row_of, whole_numbers
+from recoup_core.rules.study.history import HistoryCase, HistoryInvalid, HistoryRecord, cases_of
+from recoup_core.rules.study.history_table import check_columns, columns, record_of, row_of, whole_numbers
 
 MAX_LINE: Final = 1024 * 1024
 """Bytes of one record; a decision has a few thousand."""

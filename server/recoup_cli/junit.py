@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.self_test import Result, SelfTest
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.study.self_test import Result, SelfTest
 
 
 def junit_xml(runs: Sequence[SelfTest], broken: Sequence[Problem]) -> bytes:

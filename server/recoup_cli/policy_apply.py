@@ -13,8 +13,8 @@ from recoup_cli.refusals import MISUSED, Refused
 from recoup_core.flows.context import Context
 from recoup_core.flows.deploy import Plan, PlanLine, PlannedAct, apply_policies
 from recoup_core.flows.desk import Change
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.folder import PolicyFile, read_folder
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.sets.folder import PolicyFile, read_folder
 
 _SIGNS: Final = {PlannedAct.ADD: "+", PlannedAct.CHANGE: "~", PlannedAct.REMOVE: "-"}
 _WORDS: Final = {PlannedAct.ADD: "new", PlannedAct.CHANGE: "changed", PlannedAct.REMOVE: "retired: no file has them"}

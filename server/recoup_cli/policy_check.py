@@ -7,8 +7,8 @@ import click
 from recoup_cli.check_output import Format, told, write
 from recoup_cli.checking import STDIN_NAME, check_paths
 from recoup_cli.refusals import FAILED, MISUSED, Refused
-from recoup_core.rules.json_schema import policy_schema_text
-from recoup_core.rules.problem_codes import PROBLEM_CODES, page_of, problems_page
+from recoup_core.rules.language.json_schema import policy_schema_text
+from recoup_core.rules.language.problem_codes import PROBLEM_CODES, page_of, problems_page
 from recoup_core.settings_reader import near
 from recoup_core.wiring import shipped_policies
 

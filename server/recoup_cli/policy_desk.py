@@ -17,7 +17,7 @@ from recoup_core.flows.desk import Change
 from recoup_core.flows.registry import PolicyRegistry
 from recoup_core.flows.versions import NOTE_MAX
 from recoup_core.ports import SystemClock
-from recoup_core.rules.texts import CompiledTexts
+from recoup_core.rules.engine.texts import CompiledTexts
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
 from recoup_core.storage.versions import find_versions

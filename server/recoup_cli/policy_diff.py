@@ -17,13 +17,13 @@ from recoup_cli.progress import progress
 from recoup_cli.refusals import FAILED, MISUSED, Refused
 from recoup_cli.report_html import check_place, write_page
 from recoup_core.flows.context import Context
-from recoup_core.rules.diff import PolicyDiff, compare
-from recoup_core.rules.diff.text import folder_lines
-from recoup_core.rules.errors import PolicyInvalid, Problem
+from recoup_core.rules.deciding.words import moment
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.names import is_names
-from recoup_core.rules.schema import Policy, parse_policy
-from recoup_core.rules.words import moment
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.names import is_names
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.study.diff import PolicyDiff, compare
+from recoup_core.rules.study.diff.text import folder_lines
 from recoup_core.storage.versions import live_version, read_version
 
 _VERSION: Final = re.compile(r"(?P<kind>[a-z]+)/(?P<name>[a-z0-9-]{1,60})@(?P<which>live|[0-9a-f]{6,64})")

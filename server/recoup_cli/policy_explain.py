@@ -17,17 +17,17 @@ from recoup_cli.refusals import MISUSED, Refused
 from recoup_cli.single import MERCHANT
 from recoup_core.flows.context import Context
 from recoup_core.flows.explain import CaseTold, decide_again, explain_case, explain_live
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy, compile_policy
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.explain import Explained, explain
+from recoup_core.rules.deciding.explain import Explained, explain
+from recoup_core.rules.deciding.what_if import FIRST_YEAR, LAST_YEAR, WhatIf
+from recoup_core.rules.engine.compile import CompiledPolicy, compile_policy
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
-from recoup_core.rules.folder import read_folder
-from recoup_core.rules.given import FactsInvalid
-from recoup_core.rules.names import is_names
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.what_if import FIRST_YEAR, LAST_YEAR, WhatIf
-from recoup_core.rules.yamltext import MAX_BYTES
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.given import FactsInvalid
+from recoup_core.rules.language.names import is_names
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.language.yamltext import MAX_BYTES
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.sets.folder import read_folder
 
 KINDS = [kind.value for kind in PolicyKind]
 

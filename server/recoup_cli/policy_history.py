@@ -12,7 +12,7 @@ from recoup_cli.refusals import MISUSED, Refused
 from recoup_cli.spans import counted, read_span, span_options
 from recoup_core.flows.history import stored_cases
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.history import records_of
+from recoup_core.rules.study.history import records_of
 from recoup_core.settings import Settings
 from recoup_core.storage.decisions import Span, count_cases
 from recoup_core.storage.engine import Database

@@ -14,10 +14,10 @@ from recoup_cli.progress import progress
 from recoup_cli.refusals import FAILED
 from recoup_cli.spans import counted, read_span, span_options
 from recoup_core.flows.replay import replay as replay_all
-from recoup_core.rules.compile import EngineChoice
+from recoup_core.rules.deciding.words import moment
+from recoup_core.rules.engine.compile import EngineChoice
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.replay import Difference, Redoer
-from recoup_core.rules.words import moment
+from recoup_core.rules.study.replay import Difference, Redoer
 from recoup_core.settings import Settings
 from recoup_core.storage.decisions import Span, count_decisions
 from recoup_core.storage.engine import Database

@@ -22,15 +22,15 @@ from recoup_cli.simulation_html import report_page
 from recoup_cli.single import MERCHANT
 from recoup_cli.spans import read_span, span_options
 from recoup_core.flows.history import MAX_SIMULATED, planned_with_live, simulate, stored_cases
-from recoup_core.rules.compile import compile_policy
-from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.history import HistoryCase
-from recoup_core.rules.names import is_names
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.simulation import SimulationPlan, SimulationReport, Simulator, TextIn
-from recoup_core.rules.simulation.report import add
-from recoup_core.rules.simulation.text import report_lines
-from recoup_core.rules.words import moment
+from recoup_core.rules.deciding.words import moment
+from recoup_core.rules.engine.compile import compile_policy
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.names import is_names
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.simulation import SimulationPlan, SimulationReport, Simulator, TextIn
+from recoup_core.rules.sets.simulation.report import add
+from recoup_core.rules.sets.simulation.text import report_lines
+from recoup_core.rules.study.history import HistoryCase
 from recoup_core.settings import Settings
 from recoup_core.storage.decisions import Span, count_cases
 from recoup_core.storage.engine import Database

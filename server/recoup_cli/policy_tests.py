@@ -11,12 +11,12 @@ from recoup_cli.checking import files_of, sentence, text_of
 from recoup_cli.junit import junit_xml
 from recoup_cli.refusals import FAILED, MISUSED, Refused
 from recoup_cli.timeline_table import timeline_lines
-from recoup_core.rules.coverage import Branch, Coverage
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.names import is_names, read_names
-from recoup_core.rules.rehearsal import Rehearsal
-from recoup_core.rules.schema import read_policy
-from recoup_core.rules.self_test import SelfTest, self_test
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.language.names import is_names, read_names
+from recoup_core.rules.language.schema import read_policy
+from recoup_core.rules.study.coverage import Branch, Coverage
+from recoup_core.rules.study.rehearsal import Rehearsal
+from recoup_core.rules.study.self_test import SelfTest, self_test
 from recoup_core.settings_reader import near
 from recoup_core.wiring import shipped_policies
 

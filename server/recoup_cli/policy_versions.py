@@ -23,7 +23,7 @@ from recoup_core.flows import versions as flow
 from recoup_core.flows.context import Context
 from recoup_core.flows.desk import Change
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.yamltext import MAX_BYTES
+from recoup_core.rules.language.yamltext import MAX_BYTES
 from recoup_core.storage.listing import DEFAULT_PAGE, MAX_PAGE
 from recoup_core.storage.versions import list_versions, read_version
 

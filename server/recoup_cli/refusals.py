@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from recoup_core.domain.errors import DomainError
-from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.language.errors import PolicyInvalid
 from recoup_core.settings_reader import SettingsInvalid
 
 FAILED: Final = 1

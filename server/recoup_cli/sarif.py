@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from recoup_cli.checking import Checked, sentence
 from recoup_cli.compose import release
-from recoup_core.rules.errors import Problem, Severity
-from recoup_core.rules.problem_codes import PROBLEM_CODES, page_of
+from recoup_core.rules.language.errors import Problem, Severity
+from recoup_core.rules.language.problem_codes import PROBLEM_CODES, page_of
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 FINGERPRINT: Final = "primaryLocationLineHash"

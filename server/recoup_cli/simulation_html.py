@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from recoup_cli.report_html import Html, bars, cards, heading, notes, page, paragraph, section, table
-from recoup_core.rules.simulation.compare import CHANGES
-from recoup_core.rules.simulation.report import (
+from recoup_core.rules.deciding.words import moment
+from recoup_core.rules.sets.simulation.compare import CHANGES
+from recoup_core.rules.sets.simulation.report import (
     LONGER,
     SPANS,
     BeforeAfter,
@@ -13,8 +14,7 @@ from recoup_core.rules.simulation.report import (
     SimulationReport,
     Tally,
 )
-from recoup_core.rules.simulation.words import HONESTY, amounts_words, not_known, shift_words, tally_words
-from recoup_core.rules.words import moment
+from recoup_core.rules.sets.simulation.words import HONESTY, amounts_words, not_known, shift_words, tally_words
 
 TITLE = "What the new policy would change"
 

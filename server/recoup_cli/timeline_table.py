@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from recoup_core.rules.rehearsal import Came, Rehearsal, came_words
+from recoup_core.rules.deciding.words import finding_words, in_plain_words
+from recoup_core.rules.study.rehearsal import Came, Rehearsal, came_words
 from recoup_core.rules.timing import in_words
-from recoup_core.rules.words import finding_words, in_plain_words
 
 
 def timeline_lines(rehearsal: Rehearsal) -> Iterator[str]:

@@ -13,8 +13,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from recoup_core.domain.errors import DomainError
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.errors import Problem as PolicyProblem
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.errors import Problem as PolicyProblem
 from recoup_core.storage.calls import IdempotencyKeyReused
 from recoup_core.storage.engine import DatabaseUnavailable
 from recoup_core.telemetry import current_correlation, get_logger

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from recoup_core.rules.diff import PolicyDiff
+from recoup_core.rules.study.diff import PolicyDiff
 from recoup_server.errors import RequestInvalid
 from recoup_server.schemas_in import Body
 from recoup_server.schemas_out import Out

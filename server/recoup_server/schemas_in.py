@@ -16,7 +16,7 @@ from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCrede
 from recoup_core.flows.tasks import RESOLUTION_MAX
 from recoup_core.reference import classify
 from recoup_core.rules.facts import COUNTRIES, Interval
-from recoup_core.rules.yamltext import MAX_BYTES as MAX_POLICY
+from recoup_core.rules.language.yamltext import MAX_BYTES as MAX_POLICY
 from recoup_core.storage.merchants import Role
 from recoup_server.errors import RequestInvalid
 

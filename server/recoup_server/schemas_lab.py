@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from recoup_core.flows.explain import CaseTold
-from recoup_core.rules.explain import Explained
+from recoup_core.rules.deciding.explain import Explained
+from recoup_core.rules.deciding.what_if import FIRST_YEAR, LAST_YEAR, WhatIf
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.given import MAX_GIVEN
-from recoup_core.rules.what_if import FIRST_YEAR, LAST_YEAR, WhatIf
+from recoup_core.rules.language.given import MAX_GIVEN
 from recoup_server.errors import RequestInvalid
 from recoup_server.schemas_in import Body, Country, Day, Moment, Short
 from recoup_server.schemas_out import Out

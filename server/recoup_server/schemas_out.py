@@ -14,8 +14,8 @@ from recoup_core.domain.happened import HumanTask, TaskKind
 from recoup_core.domain.payment import Customer, Method, Network, Payment, PaymentState
 from recoup_core.domain.recovery import CaseState, RecoveryCase, StepKind, StepState, TimelineStep
 from recoup_core.flows.recover import Opened
-from recoup_core.rules.errors import Problem as PolicyProblem
 from recoup_core.rules.facts import PolicyKind
+from recoup_core.rules.language.errors import Problem as PolicyProblem
 from recoup_core.storage.listing import CaseRow
 from recoup_core.storage.merchants import Role
 

@@ -10,9 +10,9 @@ from msgspec import Meta
 from recoup_core.domain.versions import PolicyVersion, VersionOrigin, VersionState
 from recoup_core.flows.deploy import Plan, PlannedAct
 from recoup_core.flows.versions import NOTE_MAX, Submitted
-from recoup_core.rules.errors import Problem as PolicyProblem
-from recoup_core.rules.folder import MAX_FILES, PolicyFile
-from recoup_core.rules.yamltext import MAX_BYTES as MAX_POLICY
+from recoup_core.rules.language.errors import Problem as PolicyProblem
+from recoup_core.rules.language.yamltext import MAX_BYTES as MAX_POLICY
+from recoup_core.rules.sets.folder import MAX_FILES, PolicyFile
 from recoup_core.storage.versions import VersionText
 from recoup_server.schemas_in import Body
 from recoup_server.schemas_out import Out

@@ -5,8 +5,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from recoup_core.rules.folder import MAX_FILES
-from recoup_core.rules.simulation import SimulationReport
+from recoup_core.rules.sets.folder import MAX_FILES
+from recoup_core.rules.sets.simulation import SimulationReport
 from recoup_server.schemas_in import Body, Moment
 from recoup_server.schemas_out import Out
 from recoup_server.schemas_policies import PolicyFileIn

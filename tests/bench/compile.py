@@ -13,12 +13,12 @@ from typing import Any, Final
 import msgspec
 from report import Result, Table, number
 
-from recoup_core.rules.compile import CompiledPolicy, compile_policy
-from recoup_core.rules.engine import import_engine
-from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.engine.compile import CompiledPolicy, compile_policy
+from recoup_core.rules.engine.ruleset import import_engine
 from recoup_core.rules.facts import CURRENCIES
-from recoup_core.rules.schema import Policy, parse_policy
-from recoup_core.rules.yamltext import MAX_BYTES
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.language.yamltext import MAX_BYTES
 
 RULES: Final = 1_999
 """With the last rule, which has no condition, as many as a policy may have."""

@@ -16,9 +16,9 @@ import msgspec
 from report import Result, Table, number, ratio, tell
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.compile import EngineChoice, compile_policy
+from recoup_core.rules.engine.compile import EngineChoice, compile_policy
 from recoup_core.rules.facts import RETRY, RetryFacts
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.language.schema import parse_policy
 
 FACTS: Final = 2_000
 ROUNDS: Final = 5

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from recoup_cli.check_output import MAX_EXCERPT, excerpt
-from recoup_core.rules.problem_codes import PROBLEM_CODES, page_of
+from recoup_core.rules.language.problem_codes import PROBLEM_CODES, page_of
 from recoup_core.wiring import shipped_policies
 
 CONSUMER = (shipped_policies() / "retry" / "cards-consumer.yaml").read_text()

@@ -8,8 +8,8 @@ import pytest
 from tests.core.rules.simulation.cases import OLD, a_case
 
 from recoup_cli.crew import MANY, crew
-from recoup_core.rules.history import HistoryCase
-from recoup_core.rules.simulation import SimulationPlan, Simulator, TextIn
+from recoup_core.rules.sets.simulation import SimulationPlan, Simulator, TextIn
+from recoup_core.rules.study.history import HistoryCase
 
 PLAN = SimulationPlan(new=(TextIn(source="new.yaml", text=OLD.replace("[1d, 2d, 3d]", "[1d]")),))
 

@@ -14,7 +14,7 @@ from tests.cli.conftest import in_thread
 from recoup_cli.crew import MANY
 from recoup_cli.history_files import SUFFIXES, read_chunks
 from recoup_core.flows.recover import Opened
-from recoup_core.rules.history import HistoryRecord
+from recoup_core.rules.study.history import HistoryRecord
 from recoup_core.wiring import shipped_policies
 
 SHIPPED = shipped_policies() / "retry" / "cards-consumer.yaml"

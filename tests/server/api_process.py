@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import ApiSettings, Settings
 from recoup_core.storage.engine import Database
 from recoup_core.wiring import Service, shipped_policies

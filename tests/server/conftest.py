@@ -16,8 +16,8 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from litestar import Litestar
 
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.commit_order import CERTAIN_BELOW

@@ -10,7 +10,7 @@ import structlog
 from httpx import ASGITransport, AsyncClient
 
 from recoup_core.domain.errors import DomainError, UnbalancedEntry
-from recoup_core.rules.errors import NoPolicyApplies
+from recoup_core.rules.language.errors import NoPolicyApplies
 from recoup_core.storage.transaction import CommitUnknown
 from recoup_core.wiring import Service
 from recoup_server.app import PREFIX, create_app

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recoup_core.rules.json_schema import policy_schema
+from recoup_core.rules.language.json_schema import policy_schema
 from recoup_server.app import PREFIX
 
 

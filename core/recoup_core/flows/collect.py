@@ -27,8 +27,8 @@ from recoup_core.flows.planning import accompany, plan_next
 from recoup_core.flows.recorder import Answer, Recorder
 from recoup_core.flows.situation import history_by_account, situation_of
 from recoup_core.ports import ChargeRequest, NotSent
-from recoup_core.rules.decide import check_account, when_late
-from recoup_core.rules.texts import UnreadablePolicy
+from recoup_core.rules.deciding.decide import check_account, when_late
+from recoup_core.rules.engine.texts import UnreadablePolicy
 from recoup_core.storage.cases import payments_of_steps
 from recoup_core.storage.changes import JobRef
 

@@ -14,7 +14,7 @@ from recoup_core.domain.happened import Event
 from recoup_core.flows.draft import Draft
 from recoup_core.flows.registry import PolicyRegistry
 from recoup_core.ports import Clock, Gateway
-from recoup_core.rules.texts import Pinned
+from recoup_core.rules.engine.texts import Pinned
 from recoup_core.storage.cases import load_cases, lock_accounts, lock_payments
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.engine import Database

@@ -17,10 +17,10 @@ from recoup_core.domain.versions import PolicyVersion, VersionEvent, VersionOrig
 from recoup_core.flows.context import Context
 from recoup_core.flows.desk import Change, Desk, changing_policies
 from recoup_core.flows.draft import SYSTEM
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.folder import PolicyFile, PolicySet, check_set
-from recoup_core.rules.schema import Policy
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.language.schema import Policy
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.sets.folder import PolicyFile, PolicySet, check_set
 from recoup_core.storage.versions import (
     AppliedFile,
     applied_files,

@@ -14,10 +14,10 @@ from recoup_core.domain.ids import new_id
 from recoup_core.domain.versions import PolicyVersion, VersionEvent, VersionOrigin, VersionState
 from recoup_core.flows.context import Context, count_events
 from recoup_core.flows.registry import effective
-from recoup_core.rules.ambiguity import ambiguities
-from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.schema import Policy, parse_policy
-from recoup_core.rules.texts import CompiledTexts
+from recoup_core.rules.engine.texts import CompiledTexts
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.sets.ambiguity import ambiguities
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.experiments import running_of_version, stale_experiments, stop_experiment
 from recoup_core.storage.lookups import PolicyText, keep_policy_texts

@@ -13,10 +13,10 @@ from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, t
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PAYMENT, Credential, PaymentEvent
 from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepKind, StepState, TimelineStep
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.deciders import AnyDecision
+from recoup_core.rules.deciding.deciders import AnyDecision
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.engine.texts import Pinned
 from recoup_core.rules.facts import Facts, PolicyKind
-from recoup_core.rules.texts import Pinned
 from recoup_core.storage.changes import Changes, NewJob, StoredDecision
 
 COLLECT: Final = "collect"

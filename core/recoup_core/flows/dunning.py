@@ -13,9 +13,7 @@ from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseState, StepEvent, StepState, TimelineStep
 from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.situation import facts_of
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.dunning import (
+from recoup_core.rules.deciding.dunning import (
     Campaign,
     DeclinedRetry,
     DunningDecision,
@@ -24,9 +22,11 @@ from recoup_core.rules.dunning import (
     WantedStep,
     decide_dunning,
 )
-from recoup_core.rules.errors import NoPolicyApplies
+from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.facts import DunningFacts, PolicyKind, RetryFacts
-from recoup_core.rules.trials import Assigned
+from recoup_core.rules.language.errors import NoPolicyApplies
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.sets.trials import Assigned
 from recoup_core.storage.changes import StoredDecision
 
 REFUSED: Final = "refused"

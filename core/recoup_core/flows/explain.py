@@ -14,15 +14,15 @@ from recoup_core.flows.context import Context
 from recoup_core.flows.dunning import dunning_facts, dunning_situation
 from recoup_core.flows.operate import NotFound
 from recoup_core.flows.situation import facts_of, situation_of
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.decide import decide_retry
-from recoup_core.rules.dunning import decide_dunning
-from recoup_core.rules.explain import Explained, explain, explained
+from recoup_core.rules.deciding.decide import decide_retry
+from recoup_core.rules.deciding.dunning import decide_dunning
+from recoup_core.rules.deciding.explain import Explained, explain, explained
+from recoup_core.rules.deciding.what_if import WhatIf
+from recoup_core.rules.deciding.words import moment, stored_words
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.engine.texts import UnreadablePolicy
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
-from recoup_core.rules.given import facts_given
-from recoup_core.rules.texts import UnreadablePolicy
-from recoup_core.rules.what_if import WhatIf
-from recoup_core.rules.words import moment, stored_words
+from recoup_core.rules.language.given import facts_given
 from recoup_core.storage.cases import load_cases, payments_of_cases
 from recoup_core.storage.listing import DecisionRow, read_story
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from recoup_core.flows.ahead import mapped
 from recoup_core.flows.registry import effective
-from recoup_core.rules.history import HistoryCase
-from recoup_core.rules.simulation import SimulationPlan, SimulationReport, TextIn
+from recoup_core.rules.sets.simulation import SimulationPlan, SimulationReport, TextIn
+from recoup_core.rules.study.history import HistoryCase
 from recoup_core.storage.decisions import PAGE, Span, read_case_history
 from recoup_core.storage.engine import Database
 from recoup_core.storage.versions import live_set

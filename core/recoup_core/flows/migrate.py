@@ -23,11 +23,11 @@ from recoup_core.flows.dunning import dunning_facts
 from recoup_core.flows.operate import By
 from recoup_core.flows.planning import accompany, plan_next
 from recoup_core.flows.situation import facts_of
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.errors import NoPolicyApplies
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.engine.texts import Pinned, UnreadablePolicy
 from recoup_core.rules.facts import PolicyKind, RetryFacts
-from recoup_core.rules.texts import Pinned, UnreadablePolicy
+from recoup_core.rules.language.errors import NoPolicyApplies
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.storage.cases import load_cases
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.moves import ChosenCases, MovableCase, choose_cases, may_use

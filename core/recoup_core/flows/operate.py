@@ -27,7 +27,7 @@ from recoup_core.flows.planning import accompany, plan_by_hand, plan_next, skip_
 from recoup_core.flows.reports import ReportedCredential, UnknownGateway, credential_of
 from recoup_core.flows.situation import situation_of
 from recoup_core.ports import Declined, Succeeded
-from recoup_core.rules.decide import Retry, check_account
+from recoup_core.rules.deciding.decide import Retry, check_account
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.cases import payments_of_attempts, payments_of_cases
 

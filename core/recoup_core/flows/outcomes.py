@@ -15,7 +15,7 @@ from recoup_core.flows.draft import COLLECT, SETTLE, Draft
 from recoup_core.flows.guard import Unknown
 from recoup_core.flows.planning import open_task, plan_next, skip_planned
 from recoup_core.ports import Declined, NotSent, Pending, Succeeded
-from recoup_core.rules.texts import Pinned
+from recoup_core.rules.engine.texts import Pinned
 
 MAX_SENDS: Final = 8
 """How often one attempt may leave us with its key before a person is asked, or it is given up as never sent."""

@@ -10,9 +10,9 @@ from recoup_core.domain.recovery import CaseEvent, CaseState, StepKind, StepStat
 from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.dunning import plan_dunning
 from recoup_core.flows.situation import facts_of, situation_of
-from recoup_core.rules.decide import Decision, Retry, Stop, decide_retry
+from recoup_core.rules.deciding.decide import Decision, Retry, Stop, decide_retry
+from recoup_core.rules.engine.texts import Pinned, UnreadablePolicy
 from recoup_core.rules.facts import PolicyKind, RetryFacts
-from recoup_core.rules.texts import Pinned, UnreadablePolicy
 from recoup_core.storage.changes import StoredDecision
 
 TASK_AGE: Final = timedelta(days=3)

@@ -22,7 +22,7 @@ from recoup_core.flows.reports import FailureReport, attempts_of, check_report, 
 from recoup_core.flows.situation import facts_of
 from recoup_core.ports import Succeeded
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.trials import Assigned
+from recoup_core.rules.sets.trials import Assigned
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.cases import AccountHistory, account_history
 from recoup_core.storage.changes import Changes

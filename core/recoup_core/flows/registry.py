@@ -16,11 +16,11 @@ import structlog
 
 from recoup_core.domain.errors import DomainError
 from recoup_core.flows.workbench import Workbench
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.texts import CompiledTexts, Pinned, UnreadablePolicy
-from recoup_core.rules.trials import Trial
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.engine.texts import CompiledTexts, Pinned, UnreadablePolicy
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.sets.trials import Trial
 from recoup_core.storage.engine import Database
 from recoup_core.storage.lookups import PolicyText, policy_texts
 from recoup_core.storage.versions import LiveSet, LiveTrial, VersionText, hold_policies, live_set

@@ -13,7 +13,7 @@ from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, t
 from recoup_core.flows.ahead import mapped
 from recoup_core.flows.draft import SYSTEM
 from recoup_core.flows.planning import TASK_AGE
-from recoup_core.rules.replay import Chunk, Difference, KeptText, Replayed
+from recoup_core.rules.study.replay import Chunk, Difference, KeptText, Replayed
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.decisions import PAGE, DecisionPlace, Span, open_tasks_once, read_decisions
 from recoup_core.storage.engine import Database

@@ -15,10 +15,10 @@ import structlog
 from recoup_core.domain.errors import DomainError
 from recoup_core.flows.context import Context
 from recoup_core.flows.operate import NotFound
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.deciders import DECIDERS
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.schema import Policy
+from recoup_core.rules.deciding.deciders import DECIDERS
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import Policy
 from recoup_core.storage.shadows import (
     Followed,
     Place,

@@ -10,9 +10,9 @@ from recoup_core.domain.attempt import IN_FLIGHT, Attempt, AttemptState, Origin
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import Decline
 from recoup_core.domain.payment import CredentialRole
-from recoup_core.rules.decide import Situation
+from recoup_core.rules.deciding.decide import Situation
+from recoup_core.rules.deciding.limits import PastAttempt
 from recoup_core.rules.facts import CustomerFacts, RetryFacts, SubscriptionFacts
-from recoup_core.rules.limits import PastAttempt
 
 _TRIED: Final = IN_FLIGHT | {AttemptState.SUCCEEDED, AttemptState.DECLINED}
 """States in which an attempt counts against network limits: it reached the network, or may have."""

@@ -15,7 +15,7 @@ from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.dunning import REFUSED
 from recoup_core.flows.outcomes import WHILE_OWED, cancel_unsent
 from recoup_core.flows.planning import accompany, open_task, skip_planned
-from recoup_core.rules.dunning import LATE
+from recoup_core.rules.deciding.dunning import LATE
 from recoup_core.storage.cases import payments_of_steps
 from recoup_core.storage.changes import Changes, JobRef
 

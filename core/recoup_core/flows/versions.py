@@ -13,9 +13,9 @@ from recoup_core.domain.versions import PolicyVersion, VersionEvent, VersionStat
 from recoup_core.flows.context import Context
 from recoup_core.flows.desk import Change, Desk, changing_policies
 from recoup_core.flows.operate import NotAllowedNow, NotFound
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.folder import PolicyFile, PolicySet, check_set
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.sets.folder import PolicyFile, PolicySet, check_set
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.versions import VersionText, live_version, read_version, version_before
 

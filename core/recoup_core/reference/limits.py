@@ -1,4 +1,4 @@
-"""The network and scheme limits as typed rules; `recoup_core.rules.limits` enforces them."""
+"""The network and scheme limits as typed rules; `recoup_core.rules.deciding.limits` enforces them."""
 
 from datetime import timedelta
 from functools import cache

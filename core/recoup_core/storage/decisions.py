@@ -14,8 +14,8 @@ import msgspec
 
 from recoup_core.domain.happened import HumanTask
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.history import MAX_CASE_DECISIONS, HistoryCase, HistoryDecision
-from recoup_core.rules.replay import KeptDecision, KeptText
+from recoup_core.rules.study.history import MAX_CASE_DECISIONS, HistoryCase, HistoryDecision
+from recoup_core.rules.study.replay import KeptDecision, KeptText
 from recoup_core.storage.engine import Database
 
 PAGE: Final = 500

@@ -7,11 +7,11 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import RawBody
 
-from recoup_core.rules.ambiguity import ambiguities
-from recoup_core.rules.compile import CompiledPolicy, compile_policy
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.folder import PolicyFile, check_set
-from recoup_core.rules.schema import Policy
+from recoup_core.rules.engine.compile import CompiledPolicy, compile_policy
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import Policy
+from recoup_core.rules.sets.ambiguity import ambiguities
+from recoup_core.rules.sets.folder import PolicyFile, check_set
 from recoup_core.wiring import Service
 from recoup_server.auth import READS, WRITES_POLICIES, Caller
 from recoup_server.examples import POLICY

@@ -8,9 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import RawBody
 
 from recoup_core.flows.operate import NotFound
-from recoup_core.rules.diff import PolicyDiff, compare
-from recoup_core.rules.diff.text import diff_lines
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.study.diff import PolicyDiff, compare
+from recoup_core.rules.study.diff.text import diff_lines
 from recoup_core.storage.versions import read_version
 from recoup_core.wiring import Service
 from recoup_server.auth import WRITES_POLICIES, Caller

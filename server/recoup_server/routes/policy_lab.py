@@ -8,11 +8,11 @@ from litestar.params import RawBody
 
 from recoup_core.flows.explain import decide_again, explain_case, explain_live
 from recoup_core.flows.operate import NotFound
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.explain import Explained, explain
-from recoup_core.rules.given import facts_given
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.what_if import WhatIf
+from recoup_core.rules.deciding.explain import Explained, explain
+from recoup_core.rules.deciding.what_if import WhatIf
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.language.given import facts_given
+from recoup_core.rules.language.schema import parse_policy
 from recoup_core.storage.merchants import Role
 from recoup_core.storage.versions import read_version
 from recoup_core.wiring import Service

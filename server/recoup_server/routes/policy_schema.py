@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
 
-from recoup_core.rules.json_schema import policy_schema_text
+from recoup_core.rules.language.json_schema import policy_schema_text
 from recoup_server.openapi import PUBLIC
 
 MEDIA_TYPE: Final = "application/schema+json"

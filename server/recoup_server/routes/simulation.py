@@ -8,14 +8,14 @@ from litestar.di import NamedDependency
 from litestar.params import RawBody
 
 from recoup_core.flows.history import latest_cases, planned_with_live, simulate
-from recoup_core.rules.compile import compile_policy
-from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.history import HistoryCase
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.simulation import SimulationReport, Simulator, TextIn
-from recoup_core.rules.simulation.report import add
-from recoup_core.rules.simulation.text import report_lines
-from recoup_core.rules.what_if import FIRST_YEAR, LAST_YEAR
+from recoup_core.rules.deciding.what_if import FIRST_YEAR, LAST_YEAR
+from recoup_core.rules.engine.compile import compile_policy
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.simulation import SimulationReport, Simulator, TextIn
+from recoup_core.rules.sets.simulation.report import add
+from recoup_core.rules.sets.simulation.text import report_lines
+from recoup_core.rules.study.history import HistoryCase
 from recoup_core.storage.decisions import BEGINNING, Span
 from recoup_core.wiring import Service
 from recoup_server.auth import WRITES_POLICIES, Caller

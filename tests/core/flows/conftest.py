@@ -21,9 +21,9 @@ from recoup_core.flows.recover import Opened, open_case
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.flows.versions import activate, submit
 from recoup_core.reference import classify
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import compile_policy
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.engine.compile import compile_policy
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database

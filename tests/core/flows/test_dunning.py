@@ -13,8 +13,8 @@ from recoup_core.flows.replay import replay
 from recoup_core.flows.reports import ReportedCredential
 from recoup_core.flows.steps import ANSWER_WAIT
 from recoup_core.flows.sweep import ORPHAN_AGE
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.study.replay import Chunk, Redoer, Replayed
 from recoup_core.storage.decisions import Span
 
 RETRIES = """

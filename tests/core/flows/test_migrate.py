@@ -16,7 +16,7 @@ from recoup_core.flows.migrate import Moves, PolicyUnknown, move_cases, preview_
 from recoup_core.flows.operate import pause, resume, retry_now
 from recoup_core.flows.replay import replay
 from recoup_core.flows.versions import activate
-from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.rules.study.replay import Chunk, Redoer, Replayed
 from recoup_core.storage.decisions import Span
 from recoup_core.storage.moves import ChosenCases
 

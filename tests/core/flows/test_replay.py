@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from recoup_core.flows.replay import replay
-from recoup_core.rules.compile import EngineChoice
+from recoup_core.rules.engine.compile import EngineChoice
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.rules.study.replay import Chunk, Redoer, Replayed
 from recoup_core.storage.decisions import PAGE, Span
 
 CHANGED: dict[str, str] = {

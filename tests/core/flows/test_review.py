@@ -18,7 +18,7 @@ from recoup_core.flows.operate import cancel, pause, resume
 from recoup_core.flows.outcomes import MAX_NOT_SENT_WAIT, record_outcome
 from recoup_core.flows.recover import open_case
 from recoup_core.ports import Declined, NotSent
-from recoup_core.rules.decide import Explanation, Retry, Situation, Stop, decide_retry
+from recoup_core.rules.deciding.decide import Explanation, Retry, Situation, Stop, decide_retry
 from recoup_core.rules.facts import RetryFacts
 from recoup_core.storage.jobs import STUCK_CLAIMS
 

@@ -23,7 +23,7 @@ from recoup_core.domain.payment import Credential, CredentialRole, Customer, Met
 from recoup_core.domain.recovery import RecoveryCase, StepKind, StepState, TimelineStep
 from recoup_core.flows.situation import facts_of, situation_of
 from recoup_core.reference import classify
-from recoup_core.rules.decide import Retry, Stop, decide_retry, when_late
+from recoup_core.rules.deciding.decide import Retry, Stop, decide_retry, when_late
 
 CASE = UUID("01938000-0000-7000-8000-000000000001")
 MAX_TRIES = 20

@@ -18,7 +18,7 @@ from recoup_core.flows.operate import NotAllowedNow, NotFound, pause, resume
 from recoup_core.flows.replay import replay
 from recoup_core.flows.shadow import follow_shadows
 from recoup_core.flows.versions import activate, retire, roll_back, shadow
-from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.rules.study.replay import Chunk, Redoer, Replayed
 from recoup_core.storage.decisions import Span
 from recoup_core.storage.experiments import running_experiments
 from recoup_core.storage.moves import ChosenCases

@@ -21,8 +21,8 @@ import pytest
 from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.operate import resume
 from recoup_core.flows.replay import replay
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.replay import Chunk, Redoer, Replayed
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.study.replay import Chunk, Redoer, Replayed
 from recoup_core.storage import migrations
 from recoup_core.storage.decisions import Span
 from recoup_core.storage.migrate import migrate

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.conditions import Condition
-from recoup_core.rules.errors import Report
 from recoup_core.rules.facts import RETRY, Facts, Vocabulary
-from recoup_core.rules.yamltext import read_tree
+from recoup_core.rules.language.condition_reader import ConditionReader
+from recoup_core.rules.language.conditions import Condition
+from recoup_core.rules.language.errors import Report
+from recoup_core.rules.language.yamltext import read_tree
 
 
 def read(written: Any, vocabulary: Vocabulary = RETRY) -> Condition:

@@ -5,10 +5,10 @@ from textwrap import dedent, indent
 
 import pytest
 
-from recoup_core.rules.closures import closure
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
 from recoup_core.rules.facts import RetryFacts
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.closures import closure
+from recoup_core.rules.language.schema import Policy, parse_policy
 
 PolicyText = Callable[..., str]
 

@@ -7,14 +7,14 @@ from random import Random
 from typing import Any, Final
 
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money, exponent
-from recoup_core.rules.actions import StopReason, StopSpec
-from recoup_core.rules.applies import AppliesTo
-from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.conditions import Condition, comparisons
-from recoup_core.rules.errors import Report
 from recoup_core.rules.facts import CURRENCIES, Fact, FactKind, Facts, Vocabulary
-from recoup_core.rules.schema import Policy, Rule
-from recoup_core.rules.yamltext import read_tree
+from recoup_core.rules.language.actions import StopReason, StopSpec
+from recoup_core.rules.language.applies import AppliesTo
+from recoup_core.rules.language.condition_reader import ConditionReader
+from recoup_core.rules.language.conditions import Condition, comparisons
+from recoup_core.rules.language.errors import Report
+from recoup_core.rules.language.schema import Policy, Rule
+from recoup_core.rules.language.yamltext import read_tree
 
 WORDS: Final = ("a", "b", "c d", "ü", "日本", "it's", "e", "id", "sid", "$or", "canary", "null", "0", "{}", "x" * 64)
 """Texts that a policy may name; some mean something to the engine or to JSON."""

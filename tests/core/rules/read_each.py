@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.sets.book import PolicyBook
 
 LIMIT_S = 60
 """For one file: far beyond what any takes, so that it only ever ends a hang."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.engine import import_engine
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.ruleset import import_engine
 from recoup_core.rules.facts import RETRY
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.book import PolicyBook
 
 SETTLED, RELOADS = 200, 1_000
 """Memory is compared from the one reload to the other."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recoup_core.rules.action_text import rule_lines
-from recoup_core.rules.schema import read_policy
+from recoup_core.rules.language.schema import read_policy
+from recoup_core.rules.study.action_text import rule_lines
 
 HEAD = "kind: {kind}\nname: p\napplies_to: {{method: card}}\nrules:\n  - name: all\n"
 TAIL = "\nexamples:\n  - {given: {}, expect: all}\n"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from recoup_core.rules.answers import answer_problems
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.folder import PolicyFile, review_set
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.self_test import self_test
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.folder import PolicyFile, review_set
+from recoup_core.rules.study.answers import answer_problems
+from recoup_core.rules.study.self_test import self_test
 
 TEXT = """kind: refund
 name: a-policy

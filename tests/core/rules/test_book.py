@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.errors import NoPolicyApplies, PolicyInvalid
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.engine.texts import MAX_PINNED
 from recoup_core.rules.facts import RETRY
-from recoup_core.rules.schema import digest_of
-from recoup_core.rules.texts import MAX_PINNED
+from recoup_core.rules.language.errors import NoPolicyApplies, PolicyInvalid
+from recoup_core.rules.language.schema import digest_of
+from recoup_core.rules.sets.book import PolicyBook
 
 Write = Callable[..., None]
 PLAIN = EngineChoice.CLOSURES

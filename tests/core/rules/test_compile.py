@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, EngineUnavailable, compile_policy
-from recoup_core.rules.engine import import_engine
-from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, EngineUnavailable, compile_policy
+from recoup_core.rules.engine.ruleset import import_engine
+from recoup_core.rules.engine.trace import Outcome, RuleTrace
 from recoup_core.rules.facts import RETRY, RetryFacts
-from recoup_core.rules.schema import Policy, parse_policy
-from recoup_core.rules.trace import Outcome, RuleTrace
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import Policy, parse_policy
 
 Build = Callable[..., Policy]
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.closures import closure
 from recoup_core.rules.facts import RETRY, RetryFacts
-from recoup_core.rules.schema import Policy
+from recoup_core.rules.language.closures import closure
+from recoup_core.rules.language.schema import Policy
 
 Build = Callable[..., Policy]
 Fires = Callable[[Policy, RetryFacts], bool]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from recoup_core.domain.decline import DeclineCategory, Retryable
-from recoup_core.rules.actions.retry import RetrySpec, StopSpec
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice
 from recoup_core.rules.facts import RETRY, PolicyKind
-from recoup_core.rules.folder import PolicyFile, read_folder, review_set
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.self_test import self_test
+from recoup_core.rules.language.actions.retry import RetrySpec, StopSpec
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.sets.folder import PolicyFile, read_folder, review_set
+from recoup_core.rules.study.self_test import self_test
 
 ROOT = Path(__file__).parents[3]
 COOKBOOK = ROOT / "docs" / "cookbook"

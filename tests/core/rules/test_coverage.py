@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from tests.core.rules.asking import TREES, every, facts_of, few, read
 
-from recoup_core.rules.closures import closure
-from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.coverage import Coverage, Try, cover
-from recoup_core.rules.errors import Report
-from recoup_core.rules.examples import read_given
-from recoup_core.rules.given import facts_given
-from recoup_core.rules.schema import Policy, parse_policy, read_policy
-from recoup_core.rules.self_test import self_test
-from recoup_core.rules.solve import Wanted
-from recoup_core.rules.yamltext import Map, read_tree
+from recoup_core.rules.language.closures import closure
+from recoup_core.rules.language.condition_reader import ConditionReader
+from recoup_core.rules.language.errors import Report
+from recoup_core.rules.language.examples import read_given
+from recoup_core.rules.language.given import facts_given
+from recoup_core.rules.language.schema import Policy, parse_policy, read_policy
+from recoup_core.rules.language.yamltext import Map, read_tree
+from recoup_core.rules.study.coverage import Coverage, Try, cover
+from recoup_core.rules.study.self_test import self_test
+from recoup_core.rules.study.solve import Wanted
 
 
 def a_policy(*whens: str, define: str = "") -> Policy:

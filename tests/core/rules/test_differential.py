@@ -12,10 +12,10 @@ from typing import Final
 import pytest
 from tests.core.rules.random_policies import hostile_facts, random_policy, tame_facts
 
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.lowering import currency_name, property_name
+from recoup_core.rules.engine.network import MAX_PROPERTIES
 from recoup_core.rules.facts import VOCABULARIES, Facts, PolicyKind
-from recoup_core.rules.lowering import currency_name, property_name
-from recoup_core.rules.network import MAX_PROPERTIES
 
 EVALUATIONS: Final = int(os.environ.get("RECOUP_FUZZ_EVALUATIONS", "5000"))
 SEED: Final = int(os.environ.get("RECOUP_FUZZ_SEED", "1"))

@@ -11,7 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoup_core.domain.recovery import StepKind
-from recoup_core.rules.actions.steps import (
+from recoup_core.rules.deciding.dunning import (
+    LATE,
+    Campaign,
+    DeclinedRetry,
+    DunningDecision,
+    DunningSituation,
+    PlannedRetry,
+    Quiet,
+    WantedStep,
+    act,
+    decide_dunning,
+)
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.facts import DUNNING, DunningFacts
+from recoup_core.rules.language.actions.steps import (
     LEAST_NOTICE,
     SUBSCRIPTION_STEPS,
     CancelSubscription,
@@ -24,21 +38,7 @@ from recoup_core.rules.actions.steps import (
     StepsSpec,
     Task,
 )
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.dunning import (
-    LATE,
-    Campaign,
-    DeclinedRetry,
-    DunningDecision,
-    DunningSituation,
-    PlannedRetry,
-    Quiet,
-    WantedStep,
-    act,
-    decide_dunning,
-)
-from recoup_core.rules.facts import DUNNING, DunningFacts
-from recoup_core.rules.schema import Rule, parse_policy
+from recoup_core.rules.language.schema import Rule, parse_policy
 
 OPENED = datetime(2026, 3, 23, 10, tzinfo=UTC)
 RETRY, OTHER = UUID(int=1), UUID(int=2)

@@ -6,8 +6,8 @@ from textwrap import indent
 import pytest
 
 from recoup_core.domain.recovery import StepKind
-from recoup_core.rules.actions.dunning import MAX_STEPS
-from recoup_core.rules.actions.steps import (
+from recoup_core.rules.language.actions.dunning import MAX_STEPS
+from recoup_core.rules.language.actions.steps import (
     CancelSubscription,
     DowngradeSubscription,
     Message,
@@ -19,8 +19,8 @@ from recoup_core.rules.actions.steps import (
     Task,
     WriteOff,
 )
-from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.schema import Policy, parse_policy
 
 FRAME = """\
 kind: dunning

@@ -12,12 +12,12 @@ import pytest
 from recoup_core.domain.decline import DeclineCategory
 from recoup_core.domain.payment import Method, Segment
 from recoup_core.domain.recovery import StepKind
-from recoup_core.rules.actions.steps import SUBSCRIPTION_STEPS, On, StepsSpec
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice
-from recoup_core.rules.dunning import Campaign, DunningSituation, PlannedRetry, Quiet, decide_dunning
+from recoup_core.rules.deciding.dunning import Campaign, DunningSituation, PlannedRetry, Quiet, decide_dunning
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice
 from recoup_core.rules.facts import DUNNING, DunningFacts
-from recoup_core.rules.stops import StopReason
+from recoup_core.rules.facts.stops import StopReason
+from recoup_core.rules.language.actions.steps import SUBSCRIPTION_STEPS, On, StepsSpec
+from recoup_core.rules.sets.book import PolicyBook
 
 POLICIES = Path(__file__).parents[3] / "policies" / "dunning"
 NIGHT = datetime(2026, 11, 23, 1, tzinfo=UTC)

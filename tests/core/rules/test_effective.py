@@ -4,12 +4,12 @@ from textwrap import dedent
 
 import pytest
 
-from recoup_core.rules.ambiguity import ambiguities
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice, compile_policy
-from recoup_core.rules.errors import NoPolicyApplies, PolicyInvalid
+from recoup_core.rules.engine.compile import EngineChoice, compile_policy
 from recoup_core.rules.facts import REFUND, RefundFacts
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.errors import NoPolicyApplies, PolicyInvalid
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.sets.ambiguity import ambiguities
+from recoup_core.rules.sets.book import PolicyBook
 
 
 def a_policy(name: str = "a", effective: str = "", applies_to: str = "{}", example: str = "{}") -> Policy:

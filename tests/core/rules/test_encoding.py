@@ -7,12 +7,12 @@ import pytest
 
 from recoup_core.domain.decline import DeclineCategory
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, Money
-from recoup_core.rules.encoding import Encoder, NotEncodable
-from recoup_core.rules.engine import Ruleset, import_engine
+from recoup_core.rules.engine.encoding import Encoder, NotEncodable
+from recoup_core.rules.engine.lowering import lower, shards
+from recoup_core.rules.engine.network import MAX_PROPERTIES
+from recoup_core.rules.engine.ruleset import Ruleset, import_engine
 from recoup_core.rules.facts import RETRY
-from recoup_core.rules.lowering import lower, shards
-from recoup_core.rules.network import MAX_PROPERTIES
-from recoup_core.rules.schema import Policy
+from recoup_core.rules.language.schema import Policy
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from recoup_core.rules.engine import EngineError, Ruleset, engine_unavailable_reason, import_engine
-from recoup_core.rules.network import (
+from recoup_core.rules.engine.network import (
     MAX_ALTERNATIVES_PER_PARENT,
     MAX_ATOMS_PER_SHARD,
     MAX_CONDITIONS_PER_PARENT,
@@ -26,6 +25,7 @@ from recoup_core.rules.network import (
     Expr,
     Or,
 )
+from recoup_core.rules.engine.ruleset import EngineError, Ruleset, engine_unavailable_reason, import_engine
 
 
 class Untouched:

@@ -9,17 +9,17 @@ import pytest
 
 from recoup_core.domain.errors import CurrencyMismatch
 from recoup_core.domain.money import MAX_AMOUNT_MINOR
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import CompiledPolicy
-from recoup_core.rules.decide import Retry, Stop
-from recoup_core.rules.dunning import Campaign
-from recoup_core.rules.explain import Explained, explain
+from recoup_core.rules.deciding.decide import Retry, Stop
+from recoup_core.rules.deciding.dunning import Campaign
+from recoup_core.rules.deciding.explain import Explained, explain
+from recoup_core.rules.deciding.refund import Deny, Incomplete, NothingToRefund, Review
+from recoup_core.rules.deciding.what_if import WhatIf
+from recoup_core.rules.deciding.words import explanation_lines, stored_words
+from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.facts import VOCABULARIES, Fact, FactKind, Facts, PolicyKind
-from recoup_core.rules.given import facts_given
-from recoup_core.rules.refund import Deny, Incomplete, NothingToRefund, Review
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.what_if import WhatIf
-from recoup_core.rules.words import explanation_lines, stored_words
+from recoup_core.rules.language.given import facts_given
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.book import PolicyBook
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 

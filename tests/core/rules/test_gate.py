@@ -6,11 +6,11 @@ from itertools import islice
 import pytest
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.effort import MAX_CONSTANTS, constants, reaches
-from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.engine.gate import MAX_GATE_COMPARISONS, MAX_GATE_FACTS, boundary_facts, disagreement
 from recoup_core.rules.facts import Facts, RetryFacts
-from recoup_core.rules.gate import MAX_GATE_COMPARISONS, MAX_GATE_FACTS, boundary_facts, disagreement
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.effort import MAX_CONSTANTS, constants, reaches
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import Policy, parse_policy
 
 Build = Callable[..., Policy]
 

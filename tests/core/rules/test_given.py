@@ -6,7 +6,7 @@ import pytest
 
 from recoup_core.domain.money import Money
 from recoup_core.rules.facts import REFUND, RETRY, RefundFacts, RetryFacts
-from recoup_core.rules.given import FactsInvalid, facts_given, read_given
+from recoup_core.rules.language.given import FactsInvalid, facts_given, read_given
 
 
 def given(values: dict[str, Any]) -> RetryFacts:

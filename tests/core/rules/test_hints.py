@@ -2,10 +2,10 @@
 
 import pytest
 
-from recoup_core.rules.errors import PolicyInvalid, Problem, Report
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.written import as_condition, as_number
-from recoup_core.rules.yamltext import read_tree
+from recoup_core.rules.language.errors import PolicyInvalid, Problem, Report
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.language.written import as_condition, as_number
+from recoup_core.rules.language.yamltext import read_tree
 
 POLICY = """kind: retry
 name: cards

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from tests.core.rules.simulation.cases import OLD, START, a_case
 
-from recoup_core.rules.compile import EngineChoice, compile_policy
-from recoup_core.rules.decide import Situation, decide_retry
+from recoup_core.rules.deciding.decide import Situation, decide_retry
+from recoup_core.rules.engine.compile import EngineChoice, compile_policy
 from recoup_core.rules.facts import RetryFacts
-from recoup_core.rules.history import HistoryInvalid, HistoryRecord, cases_of, records_of, without_tokens
-from recoup_core.rules.history_table import JSON_COLUMNS, check_columns, columns, record_of, row_of
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.simulation.past import Reader
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.simulation.past import Reader
+from recoup_core.rules.study.history import HistoryInvalid, HistoryRecord, cases_of, records_of, without_tokens
+from recoup_core.rules.study.history_table import JSON_COLUMNS, check_columns, columns, record_of, row_of
 
 SECRETS = ("tok_secret", "cus_secret", "anna@example.com")
 

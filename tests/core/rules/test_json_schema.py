@@ -12,11 +12,11 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from recoup_core.rules.errors import PolicyInvalid
 from recoup_core.rules.facts import VOCABULARIES, Fact, FactKind, PolicyKind
-from recoup_core.rules.json_schema import policy_schema, policy_schema_text
-from recoup_core.rules.names import read_names
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.json_schema import policy_schema, policy_schema_text
+from recoup_core.rules.language.names import read_names
+from recoup_core.rules.language.schema import parse_policy
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted((ROOT / "policies").rglob("*.yaml"))

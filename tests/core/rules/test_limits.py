@@ -8,7 +8,7 @@ import pytest
 
 from recoup_core.domain.decline import DeclineCategory, DeclineSource
 from recoup_core.domain.payment import Method, Network
-from recoup_core.rules.limits import Allowed, Blocked, LimitQuestion, PastAttempt, check_limits
+from recoup_core.rules.deciding.limits import Allowed, Blocked, LimitQuestion, PastAttempt, check_limits
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 TICK = timedelta(microseconds=1)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from recoup_core.domain.decline import DeclineCategory, DeclineSource
 from recoup_core.domain.payment import Method, Network
-from recoup_core.rules.limits import Allowed, Blocked, LimitQuestion, PastAttempt, check_limits
+from recoup_core.rules.deciding.limits import Allowed, Blocked, LimitQuestion, PastAttempt, check_limits
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

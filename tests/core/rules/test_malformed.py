@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recoup_core.rules.errors import PolicyInvalid, Problem, Severity
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.yamltext import MAX_BYTES
+from recoup_core.rules.language.errors import PolicyInvalid, Problem, Severity
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.language.yamltext import MAX_BYTES
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE / "malformed"

@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from recoup_core.rules.engine import Ruleset, import_engine
-from recoup_core.rules.network import And, Atom, Expr, Or, predicate
+from recoup_core.rules.engine.network import And, Atom, Expr, Or, predicate
+from recoup_core.rules.engine.ruleset import Ruleset, import_engine
 
 EUR, USD, JPY = (Atom("c", "eq", word) for word in ("EUR", "USD", "JPY"))
 EXPRESSIONS: dict[str, Expr] = {

@@ -11,13 +11,13 @@ import pytest
 
 from recoup_core.domain.decline import DeclineCategory, Retryable
 from recoup_core.domain.payment import Method, Segment
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.errors import PolicyInvalid
+from recoup_core.rules.engine.compile import EngineChoice
 from recoup_core.rules.facts import DUNNING, REFUND, RETRY, RetryFacts
-from recoup_core.rules.folder import PolicyFile, review_set
-from recoup_core.rules.names import LISTS, read_names
-from recoup_core.rules.schema import RetrySpec, Rule, StopReason, StopSpec, parse_policy
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.names import LISTS, read_names
+from recoup_core.rules.language.schema import RetrySpec, Rule, StopReason, StopSpec, parse_policy
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.sets.folder import PolicyFile, review_set
 
 POLICIES = Path(__file__).parents[3] / "policies"
 ELSEWHERE = {"example_failed"}

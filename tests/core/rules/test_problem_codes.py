@@ -7,7 +7,7 @@ from pathlib import Path
 
 import recoup_cli
 from recoup_core import rules
-from recoup_core.rules.problem_codes import PROBLEM_CODES, page_of, problems_page
+from recoup_core.rules.language.problem_codes import PROBLEM_CODES, page_of, problems_page
 
 ROOT = Path(__file__).parents[3]
 SOURCES = [

@@ -7,12 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.core.rules.asking import TREES, every, facts_of, read
 
-from recoup_core.rules.closures import closure
 from recoup_core.rules.facts import RETRY, Facts
-from recoup_core.rules.formulas import Budget
-from recoup_core.rules.reach import Reach, Reached, Rules
-from recoup_core.rules.solve import Solver, Undecided
-from recoup_core.rules.space import Space
+from recoup_core.rules.language.closures import closure
+from recoup_core.rules.study.formulas import Budget
+from recoup_core.rules.study.reach import Reach, Reached, Rules
+from recoup_core.rules.study.solve import Solver, Undecided
+from recoup_core.rules.study.space import Space
 
 MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 

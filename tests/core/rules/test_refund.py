@@ -8,9 +8,7 @@ import pytest
 
 from recoup_core.domain.errors import CurrencyMismatch
 from recoup_core.domain.money import Money
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.facts import RefundFacts
-from recoup_core.rules.refund import (
+from recoup_core.rules.deciding.refund import (
     Approve,
     Deny,
     EarlierRefund,
@@ -22,8 +20,10 @@ from recoup_core.rules.refund import (
     Review,
     decide_refund,
 )
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.trace import Outcome
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.trace import Outcome
+from recoup_core.rules.facts import RefundFacts
+from recoup_core.rules.language.schema import parse_policy
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LEAD = Review(levels=(("support_lead",),))

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.actions import ApproveSpec, DenySpec, ReviewSpec
-from recoup_core.rules.actions.refund import MAX_LEVELS, CustomerBound
-from recoup_core.rules.errors import PolicyInvalid, Problem
 from recoup_core.rules.facts import REFUND, FactKind, RefundFacts
-from recoup_core.rules.reasons import Reason
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.actions import ApproveSpec, DenySpec, ReviewSpec
+from recoup_core.rules.language.actions.refund import MAX_LEVELS, CustomerBound
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.reasons import Reason
+from recoup_core.rules.language.schema import Policy, parse_policy
 
 GOOD = """kind: refund
 name: a-policy

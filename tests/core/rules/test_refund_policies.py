@@ -10,11 +10,7 @@ import pytest
 
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Method, Segment
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.compile import EngineChoice
-from recoup_core.rules.facts import REFUND, RefundFacts
-from recoup_core.rules.lint import lint
-from recoup_core.rules.refund import (
+from recoup_core.rules.deciding.refund import (
     Approve,
     Deny,
     EarlierRefund,
@@ -24,6 +20,10 @@ from recoup_core.rules.refund import (
     Review,
     decide_refund,
 )
+from recoup_core.rules.engine.compile import EngineChoice
+from recoup_core.rules.facts import REFUND, RefundFacts
+from recoup_core.rules.sets.book import PolicyBook
+from recoup_core.rules.study.lint import lint
 
 POLICIES = Path(__file__).parents[3] / "policies" / "refund"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -7,9 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.facts import RefundFacts
-from recoup_core.rules.refund import (
+from recoup_core.rules.deciding.refund import (
     Approve,
     Deny,
     EarlierRefund,
@@ -17,7 +15,9 @@ from recoup_core.rules.refund import (
     RefundSituation,
     decide_refund,
 )
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.facts import RefundFacts
+from recoup_core.rules.language.schema import parse_policy
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 PER_AGENT, PER_DAY, PER_CUSTOMER, COUNT, WINDOW = 10_000, 15_000, 12_000, 4, timedelta(days=2)

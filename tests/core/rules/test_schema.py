@@ -6,8 +6,8 @@ from hashlib import sha256
 
 import pytest
 
-from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.schema import Policy, RetrySpec, StopReason, StopSpec, parse_policy
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.schema import Policy, RetrySpec, StopReason, StopSpec, parse_policy
 
 GOOD = """kind: retry
 name: a-policy

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from tests.core.rules.asking import TREES, every, facts_of, read
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.applies import AppliesTo
-from recoup_core.rules.as_given import given_text, minimal_given
-from recoup_core.rules.closures import closure
-from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.errors import Report
-from recoup_core.rules.examples import read_example
 from recoup_core.rules.facts import DUNNING, REFUND, RETRY, Facts, Vocabulary
-from recoup_core.rules.formulas import Budget
-from recoup_core.rules.solve import Goal, Undecided, Wanted, find
-from recoup_core.rules.yamltext import read_tree
+from recoup_core.rules.language.applies import AppliesTo
+from recoup_core.rules.language.as_given import given_text, minimal_given
+from recoup_core.rules.language.closures import closure
+from recoup_core.rules.language.condition_reader import ConditionReader
+from recoup_core.rules.language.errors import Report
+from recoup_core.rules.language.examples import read_example
+from recoup_core.rules.language.yamltext import read_tree
+from recoup_core.rules.study.formulas import Budget
+from recoup_core.rules.study.solve import Goal, Undecided, Wanted, find
 
 MANY = settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
 

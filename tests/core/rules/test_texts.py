@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.schema import Policy, digest_of, parse_policy
-from recoup_core.rules.texts import MAX_PINNED, CompiledTexts
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.texts import MAX_PINNED, CompiledTexts
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.schema import Policy, digest_of, parse_policy
 
 
 def text_of(number: int) -> str:

@@ -8,9 +8,9 @@ import pytest
 
 from recoup_core.domain.decline import DeclineCategory, DeclineSource, Retryable
 from recoup_core.reference.declines import _table
-from recoup_core.rules.errors import PolicyInvalid, Problem
-from recoup_core.rules.rehearsal import USUAL, came_words, rehearse, timeline_problems
-from recoup_core.rules.schema import Policy, parse_policy
+from recoup_core.rules.language.errors import PolicyInvalid, Problem
+from recoup_core.rules.language.schema import Policy, parse_policy
+from recoup_core.rules.study.rehearsal import USUAL, came_words, rehearse, timeline_problems
 
 RETRIES = """\
 kind: retry

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from recoup_core.rules.actions import RetrySpec
+from recoup_core.rules.language.actions import RetrySpec
 from recoup_core.rules.timing import DoesNotApply, Planned, TimingContext, earliest, in_words, next_time
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from recoup_core.rules.actions import RetrySpec
+from recoup_core.rules.language.actions import RetrySpec
 from recoup_core.rules.timing import MAX_SEARCH_DAYS, Planned, TimingContext, earliest, next_time
 
 STEP = timedelta(minutes=15)

@@ -4,8 +4,18 @@ from collections.abc import Callable
 
 import pytest
 
-from recoup_core.rules.errors import Report
-from recoup_core.rules.yamltext import MAX_BYTES, MAX_DEPTH, Map, Node, Scalar, as_bool, as_int, as_text, read_tree
+from recoup_core.rules.language.errors import Report
+from recoup_core.rules.language.yamltext import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    Map,
+    Node,
+    Scalar,
+    as_bool,
+    as_int,
+    as_text,
+    read_tree,
+)
 
 
 def read(text: str) -> tuple[Node | None, list[str]]:

@@ -13,7 +13,7 @@ from recoup_core.rules.facts.retry import (
     SubscriptionFacts,
     retries_follow,
 )
-from recoup_core.rules.stops import StopReason
+from recoup_core.rules.facts.stops import StopReason
 
 
 class DunningFacts(RetryFacts, frozen=True, kw_only=True, omit_defaults=True):

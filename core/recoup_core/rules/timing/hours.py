@@ -7,7 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from recoup_core.reference import main_zone
-from recoup_core.rules.actions.values import CUSTOMER_ZONE
+from recoup_core.rules.language.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.timing.windows import Span, local_day, merged, window_spans
 
 MAX_ZONES: Final = 512

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from recoup_core.reference import paydays
-from recoup_core.rules.actions import Day, RetrySpec
-from recoup_core.rules.actions.values import CUSTOMER_ZONE
+from recoup_core.rules.language.actions import Day, RetrySpec
+from recoup_core.rules.language.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.timing.calendar import is_business_day, payday_on
 from recoup_core.rules.timing.hours import customers_zone
 from recoup_core.rules.timing.windows import Span, day_spans, local_day, merged, window_spans

@@ -8,8 +8,8 @@ import pytest
 
 from recoup_core.flows.deploy import Plan, PlanChanged, PlannedAct, apply_policies
 from recoup_core.flows.versions import activate
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.folder import PolicyFile, check_set, read_folder
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.sets.folder import PolicyFile, check_set, read_folder
 
 LIVE = "SELECT name, digest FROM policy_version WHERE state = 'live' AND merchant_id IS NULL ORDER BY name"
 EVERYTHING = "SELECT id, state, changed_at FROM policy_version ORDER BY id"

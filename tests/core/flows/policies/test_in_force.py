@@ -8,9 +8,9 @@ import pytest
 
 from recoup_core.flows.registry import MAX_BOOKS, MOVED_TRIES, PoliciesMoved, PoliciesUnusable, PolicyRegistry
 from recoup_core.flows.versions import activate, roll_back
-from recoup_core.rules.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.schema import Policy
-from recoup_core.rules.texts import CompiledTexts
+from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
+from recoup_core.rules.engine.texts import CompiledTexts
+from recoup_core.rules.language.schema import Policy
 from recoup_core.storage.versions import live_set
 
 ACTIVATIONS = 50

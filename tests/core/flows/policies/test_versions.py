@@ -11,7 +11,7 @@ from recoup_core.domain.errors import CardNumberRefused, IllegalTransition
 from recoup_core.domain.versions import VersionState
 from recoup_core.flows.operate import NotAllowedNow, NotFound
 from recoup_core.flows.versions import HouseVersion, activate, retire, roll_back, shadow, submit
-from recoup_core.rules.errors import NoPolicyApplies, PolicyInvalid
+from recoup_core.rules.language.errors import NoPolicyApplies, PolicyInvalid
 from recoup_core.storage.calls import Call
 
 LIVE = "SELECT digest FROM policy_version WHERE state = 'live' AND merchant_id IS NULL ORDER BY name"

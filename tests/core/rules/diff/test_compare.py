@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.core.rules.asking import TREES, every, facts_of, few
 
-from recoup_core.rules.closures import closure
-from recoup_core.rules.compile import EngineChoice, compile_policy
-from recoup_core.rules.condition_reader import ConditionReader
-from recoup_core.rules.diff import Change, KindsDiffer, PolicyDiff, compare
-from recoup_core.rules.errors import Report
-from recoup_core.rules.examples import read_example
+from recoup_core.rules.engine.compile import EngineChoice, compile_policy
 from recoup_core.rules.facts import Facts
-from recoup_core.rules.schema import Policy, read_policy
-from recoup_core.rules.yamltext import read_tree
+from recoup_core.rules.language.closures import closure
+from recoup_core.rules.language.condition_reader import ConditionReader
+from recoup_core.rules.language.errors import Report
+from recoup_core.rules.language.examples import read_example
+from recoup_core.rules.language.schema import Policy, read_policy
+from recoup_core.rules.language.yamltext import read_tree
+from recoup_core.rules.study.diff import Change, KindsDiffer, PolicyDiff, compare
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 ACTIONS = ("stop: manual_review", "stop: not_retryable", "retry: {after: [1d]}")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.folder import PolicyFile, review_set
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.sets.folder import PolicyFile, review_set
 
 Check = Callable[..., list[str]]
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.formulas import Budget
-from recoup_core.rules.lint.approvals import MAX_RULES, approvals
-from recoup_core.rules.schema import read_policy
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.language.schema import read_policy
+from recoup_core.rules.study.formulas import Budget
+from recoup_core.rules.study.lint.approvals import MAX_RULES, approvals
 
 Find = Callable[..., tuple[Problem, ...]]
 ONE, TWO, AUTO, DENY = (

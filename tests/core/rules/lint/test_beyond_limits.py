@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from recoup_core.rules.errors import Problem, Severity
-from recoup_core.rules.formulas import Budget
-from recoup_core.rules.lint.beyond_limits import beyond_limits
-from recoup_core.rules.lint.played import START, Game
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.language.errors import Problem, Severity
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.study.formulas import Budget
+from recoup_core.rules.study.lint.beyond_limits import beyond_limits
+from recoup_core.rules.study.lint.played import START, Game
 
 Find = Callable[..., tuple[Problem, ...]]
 

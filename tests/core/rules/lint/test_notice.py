@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from recoup_core.rules.errors import Problem, Severity
+from recoup_core.rules.language.errors import Problem, Severity
 
 Find = Callable[..., tuple[Problem, ...]]
 

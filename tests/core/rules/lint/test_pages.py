@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from recoup_core.rules.errors import Problem
-from recoup_core.rules.folder import PolicyFile, review_set
-from recoup_core.rules.names import read_names
-from recoup_core.rules.problem_codes import PROBLEM_CODES
+from recoup_core.rules.language.errors import Problem
+from recoup_core.rules.language.names import read_names
+from recoup_core.rules.language.problem_codes import PROBLEM_CODES
+from recoup_core.rules.sets.folder import PolicyFile, review_set
 from recoup_core.wiring import shipped_policies
 
 PAGES = Path(__file__).parents[4] / "docs" / "lint"

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from recoup_core.rules.errors import Problem, Severity
-from recoup_core.rules.formulas import Budget
-from recoup_core.rules.lint.reachability import reachability
-from recoup_core.rules.schema import read_policy
+from recoup_core.rules.language.errors import Problem, Severity
+from recoup_core.rules.language.schema import read_policy
+from recoup_core.rules.study.formulas import Budget
+from recoup_core.rules.study.lint.reachability import reachability
 
 HEAD = """kind: retry
 name: p

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from recoup_core.rules.book import PolicyBook
-from recoup_core.rules.errors import PolicyInvalid, Problem, Severity
-from recoup_core.rules.names import Names, is_names, read_names
+from recoup_core.rules.language.errors import PolicyInvalid, Problem, Severity
+from recoup_core.rules.language.names import Names, is_names, read_names
+from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.wiring import shipped_policies
 
 Find = Callable[..., tuple[Problem, ...]]

@@ -10,12 +10,12 @@ import msgspec
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Credential, CredentialRole, Method, Network
-from recoup_core.rules.compile import EngineChoice, compile_policy
-from recoup_core.rules.decide import Retry, Situation, decide_retry
+from recoup_core.rules.deciding.decide import Retry, Situation, decide_retry
+from recoup_core.rules.engine.compile import EngineChoice, compile_policy
 from recoup_core.rules.facts import RETRY
-from recoup_core.rules.history import HistoryCase, HistoryDecision
-from recoup_core.rules.schema import parse_policy
-from recoup_core.rules.simulation import SimulationPlan, SimulationReport, Simulator, TextIn
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.sets.simulation import SimulationPlan, SimulationReport, Simulator, TextIn
+from recoup_core.rules.study.history import HistoryCase, HistoryDecision
 
 START = datetime(2026, 3, 2, 10, tzinfo=UTC)
 

@@ -6,11 +6,11 @@ from uuid import UUID
 import msgspec
 from tests.core.rules.simulation.cases import START, simulated
 
-from recoup_core.rules.compile import EngineChoice, compile_policy
-from recoup_core.rules.dunning import DunningSituation, PlannedRetry, decide_dunning
+from recoup_core.rules.deciding.dunning import DunningSituation, PlannedRetry, decide_dunning
+from recoup_core.rules.engine.compile import EngineChoice, compile_policy
 from recoup_core.rules.facts import DUNNING, DunningFacts
-from recoup_core.rules.history import HistoryCase, HistoryDecision
-from recoup_core.rules.schema import parse_policy
+from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.study.history import HistoryCase, HistoryDecision
 
 OLD = """
 kind: dunning

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from tests.core.rules.simulation.cases import OLD, START, a_case, simulated
 
-from recoup_core.rules.errors import PolicyInvalid
-from recoup_core.rules.history import HistoryCase, HistoryDecision
-from recoup_core.rules.simulation.judge import WHEN, WITHIN_BOUNDS
-from recoup_core.rules.simulation.report import SimulationReport, merged
+from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.sets.simulation.judge import WHEN, WITHIN_BOUNDS
+from recoup_core.rules.sets.simulation.report import SimulationReport, merged
+from recoup_core.rules.study.history import HistoryCase, HistoryDecision
 
 TWICE = ("issuer_generic", "issuer_generic")
 FOUR = ("issuer_generic",) * 4

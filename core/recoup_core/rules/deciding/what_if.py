@@ -1,0 +1,192 @@
+"""A decision on facts that somebody makes up: the code that decides about real payments, on a made-up history.
+
+What facts leave open is taken to be ordinary: earlier attempts lie evenly between the first failure and now; a planned
+retry is a day ahead; a refund's evidence is there, and who asks has had approved today what the facts say.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from recoup_core.domain.decline import Decline
+from recoup_core.domain.money import Money
+from recoup_core.domain.payment import Credential, CredentialRole, Method, Network
+from recoup_core.rules.deciding.decide import Situation, decide_retry
+from recoup_core.rules.deciding.deciders import AnyDecision
+from recoup_core.rules.deciding.dunning import DeclinedRetry, DunningSituation, PlannedRetry, decide_dunning
+from recoup_core.rules.deciding.limits import PastAttempt
+from recoup_core.rules.deciding.refund import EarlierRefund, RefundSituation, decide_refund
+from recoup_core.rules.deciding.refund_bounds import MAX_EARLIER_REFUNDS
+from recoup_core.rules.engine.compile import CompiledPolicy
+from recoup_core.rules.facts import DunningFacts, Facts, RefundCustomerFacts, RefundFacts, RetryFacts
+from recoup_core.rules.language.given import decline_of
+
+_BEFORE_LATELY: Final = timedelta(days=31)
+"""Refunds of the year, but not of its last 30 days, are as recent as they can be: no bound looks kinder than it is."""
+
+MAX_HISTORY: Final = 100
+"""Made-up attempts; no account comes near it inside the limits."""
+
+MAX_DAYS: Final = 36_500
+"""Days that a first failure may lie back; more is taken to be this much."""
+
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 2100
+"""Made-up times lie between these years: far from where calendars end."""
+
+RETRY_AHEAD: Final = timedelta(days=1)
+
+PAYMENT: Final = UUID(int=0)
+"""The made-up payment."""
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision needs besides the facts; None stands for the ordinary."""
+
+    now: datetime
+    used: int | None = None
+    """Retries that the firing rule has led to; None: as many as the fact `retries` says."""
+    zone: str | None = None
+    """The customer's zone, IANA; of a refund, the merchant's."""
+    paydays: tuple[int, ...] = ()
+    acquirer: str | None = None
+    retry_at: datetime | None = None
+    """For dunning: when the planned retry is due; None: in a day."""
+    evidence: tuple[str, ...] | None = None
+    """For refunds: what was handed in; None: all that the reason needs."""
+
+
+def decide_if(policy: CompiledPolicy, facts: Facts, what_if: WhatIf) -> AnyDecision:
+    """Decide on made-up facts of the policy's kind, as of `now`."""
+    if isinstance(facts, DunningFacts):
+        return decide_dunning(policy, facts, _dunning(facts, what_if))
+    if isinstance(facts, RefundFacts):
+        return decide_refund(policy, facts, made_up_refund(policy, facts, what_if))
+    assert isinstance(facts, RetryFacts)  # the third of three kinds
+    return decide_retry(policy, facts, _retry(policy, facts, what_if))
+
+
+def _retry(policy: CompiledPolicy, facts: RetryFacts, what_if: WhatIf) -> Situation:
+    """Return a situation in which the latest attempt has just failed."""
+    decline = decline_of(facts)
+    first = _first_failure(facts, what_if.now)
+    rule = policy.verdict(facts)
+    return Situation(
+        now=what_if.now,
+        payment_id=PAYMENT,
+        amount=facts.amount,
+        first_failed_at=first,
+        last_failed_at=what_if.now,
+        last_decline=decline,
+        last_account=CredentialRole.PRIMARY,
+        credentials=made_up_credentials(facts, first),
+        history={CredentialRole.PRIMARY.value: _history(facts, decline, first, what_if.now)},
+        acquirer_country=what_if.acquirer,
+        uses={rule.name: facts.retries if what_if.used is None else what_if.used},
+        customer_zone=what_if.zone,
+        country=facts.country,
+        paydays=what_if.paydays,
+        seed="what if",
+    )
+
+
+def _dunning(facts: DunningFacts, what_if: WhatIf) -> DunningSituation:
+    """Return a situation in which the latest attempt has just failed; retries are over where none is planned."""
+    now = what_if.now
+    planned = PlannedRetry(id=UUID(int=facts.retries + 1), at=what_if.retry_at or now + RETRY_AHEAD)
+    return DunningSituation(
+        now=now,
+        opened_at=_first_failure(facts, now),
+        retry=planned if facts.retry_planned else None,
+        declined=DeclinedRetry(id=UUID(int=facts.retries), at=now) if facts.retries else None,
+        exhausted_at=None if facts.retry_planned else now,
+        customer_zone=what_if.zone,
+        country=facts.country,
+    )
+
+
+def _first_failure(facts: RetryFacts, now: datetime) -> datetime:
+    return now - timedelta(days=min(facts.days_since_failure, MAX_DAYS))
+
+
+def made_up_refund(policy: CompiledPolicy, facts: RefundFacts, what_if: WhatIf) -> RefundSituation:
+    """Return a situation in which today and the last year were as the facts say, and nobody else was refunded."""
+    agent, nothing = facts.agent, Money(0, facts.amount.currency)
+    today = nothing if agent is None else agent.refunded_today or nothing
+    listed = (policy.policy.reasons or {}).get(facts.reason)
+    needed = () if listed is None else listed.evidence
+    return RefundSituation(
+        now=what_if.now,
+        zone=what_if.zone or "UTC",
+        evidence=needed if what_if.evidence is None else what_if.evidence,
+        agent_day=(today,),
+        merchant_day=(today,),
+        customer_refunds=_earlier(facts.customer or RefundCustomerFacts(), nothing, what_if.now),
+    )
+
+
+def _earlier(customer: RefundCustomerFacts, nothing: Money, now: datetime) -> tuple[EarlierRefund, ...]:
+    """Return the refunds that the facts tell of: those of 30 days yesterday, what the year had besides before them."""
+    lately, sum_lately = customer.refunds_30d or 0, customer.refunded_30d or nothing
+    older = max(0, (customer.refunds_365d or 0) - lately)
+    rest = customer.refunded_365d or nothing
+    if rest.currency == sum_lately.currency:
+        rest = Money(max(0, rest.amount_minor - sum_lately.amount_minor), rest.currency)
+    return (
+        *_refunds(lately, sum_lately, now - timedelta(days=1)),
+        *_refunds(older, rest, now - _BEFORE_LATELY),
+    )
+
+
+def _refunds(count: int, together: Money, at: datetime) -> tuple[EarlierRefund, ...]:
+    """Return so many refunds, at least one where they come to something; the first carries the whole sum."""
+    many = min(max(count, bool(together.amount_minor)), MAX_EARLIER_REFUNDS + 1)
+    none = Money(0, together.currency)
+    return tuple(EarlierRefund(at=at, amount=none if number else together) for number in range(many))
+
+
+def made_up_credentials(facts: RetryFacts, at: datetime) -> tuple[Credential, ...]:
+    """Return a primary credential such as the facts tell of, and a backup where they say there is one."""
+    roles = (CredentialRole.PRIMARY, CredentialRole.BACKUP) if facts.has_backup else (CredentialRole.PRIMARY,)
+    return tuple(_credential(facts, role, at) for role in roles)
+
+
+def past_attempt(facts: RetryFacts, decline: Decline, at: datetime) -> PastAttempt:
+    """Return a declined attempt to collect the facts' amount."""
+    return PastAttempt(
+        at=at,
+        amount_minor=facts.amount.amount_minor,
+        currency=facts.amount.currency,
+        payment_id=PAYMENT,
+        succeeded=False,
+        network_code=decline.network_code,
+        advice_code=decline.advice_code,
+        visa_category=decline.visa_category,
+        category=decline.category,
+        source=decline.source,
+        code=decline.code,
+    )
+
+
+def _credential(facts: RetryFacts, role: CredentialRole, at: datetime) -> Credential:
+    return Credential(
+        id=UUID(int=1 + list(CredentialRole).index(role)),
+        merchant_id="default",
+        customer_ref="what-if",
+        gateway=facts.gateway,
+        token=role,
+        account_key=role,
+        method=Method(facts.method),
+        network=Network(facts.network) if facts.network else None,
+        role=role,
+        issuer_country=facts.issuer_country,
+        created_at=at,
+    )
+
+
+def _history(facts: RetryFacts, decline: Decline, first: datetime, last: datetime) -> tuple[PastAttempt, ...]:
+    count = min(facts.attempt, MAX_HISTORY)
+    apart = (last - first) / max(1, count - 1)
+    return tuple(past_attempt(facts, decline, last - number * apart) for number in range(count))

@@ -1,0 +1,137 @@
+"""What rules do, in words for people who don't read policies."""
+
+from collections.abc import Mapping
+from datetime import time, timedelta
+from typing import Final
+
+from recoup_core.domain.payment import CredentialRole
+from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec, ReviewSpec
+from recoup_core.rules.language.actions.retry import Day, RetrySpec, StopSpec
+from recoup_core.rules.language.actions.steps import (
+    CancelSubscription,
+    DowngradeSubscription,
+    Message,
+    On,
+    PauseSubscription,
+    QuietSpec,
+    StepAction,
+    StepSpec,
+    StepsSpec,
+    Task,
+)
+from recoup_core.rules.language.actions.values import CUSTOMER_ZONE
+from recoup_core.rules.language.as_given import major_text
+from recoup_core.rules.language.schema import Action, Rule
+from recoup_core.rules.timing import in_words
+
+_DAYS: Final = {Day.PAYDAY.value: "on a payday", Day.BUSINESS_DAY.value: "on a business day"}
+_MOMENTS: Final = {
+    On.OPENED: "when the case opens",
+    On.BEFORE_RETRY: "each retry",
+    On.AFTER_RETRY: "each declined retry",
+    On.EXHAUSTED: "when retries are exhausted",
+}
+
+
+def rule_lines(rule: Rule) -> tuple[str, ...]:
+    """Say what a rule does; a campaign is a line a step."""
+    lines = action_lines(rule.action)
+    if rule.otherwise is None:
+        return lines
+    return (*lines, f"where that does not apply: {'; '.join(action_lines(rule.otherwise))}")
+
+
+def action_lines(action: Action) -> tuple[str, ...]:
+    """Say what one action does."""
+    match action:
+        case RetrySpec():
+            return (_retry(action),)
+        case StopSpec(reason=reason):
+            return (f"stop: {reason.value.replace('_', ' ')}",)
+        case StepsSpec(steps=steps):
+            return tuple(_step(step) for step in steps)
+        case QuietSpec(reason=reason):
+            return (f"no dunning: {reason}",)
+        case ApproveSpec():
+            return (_approve(action),)
+        case ReviewSpec(levels=levels):
+            people = ", then by ".join(" or ".join(level) for level in levels)
+            return (f"review by {people}{_within(action.within)}",)
+        case DenySpec(reason=reason):
+            return (f"deny: {reason.replace('_', ' ')}",)
+
+
+def _retry(spec: RetrySpec) -> str:
+    parts = [f"after {', '.join(in_words(wait) for wait in spec.after)}"] if spec.after else []
+    if spec.on is not None:
+        parts.append(_DAYS[spec.on])
+    if spec.between is not None:
+        parts.append(_window(spec.between, spec.zone))
+    if spec.jitter:
+        parts.append(f"up to {in_words(spec.jitter)} later")
+    if spec.within is not None:
+        parts.append(f"within {in_words(spec.within)} of the first failure")
+    if spec.max is not None:
+        parts.append(f"at most {spec.max} times")
+    if spec.credential != CredentialRole.PRIMARY:
+        parts.append(f"with the {spec.credential} credential")
+    if spec.gateway is not None:
+        parts.append(f"through {spec.gateway}")
+    return f"try again {', '.join(parts)}"
+
+
+def _window(between: tuple[time, time], zone: str) -> str:
+    place = "the customer's time" if zone == CUSTOMER_ZONE else zone
+    return f"between {between[0]:%H:%M} and {between[1]:%H:%M} ({place})"
+
+
+def _within(length: timedelta | None) -> str:
+    return "" if length is None else f", within {in_words(length)}"
+
+
+def _step(step: StepSpec) -> str:
+    if step.ahead is not None:
+        when = f"{in_words(step.ahead)} before {_MOMENTS[step.on]}"
+    elif step.after:
+        word = {On.OPENED: "the case opened", On.EXHAUSTED: "retries are exhausted"}.get(step.on, _MOMENTS[step.on])
+        when = f"{in_words(step.after)} after {word}"
+    else:
+        when = f"after {_MOMENTS[step.on]}" if step.on is On.AFTER_RETRY else _MOMENTS[step.on]
+    window = "" if step.between is None else f", {_window(step.between, step.zone)}"
+    return f"{when}{window}: {_do(step.do)}"
+
+
+def _do(action: StepAction) -> str:
+    match action:
+        case Message(template=template, channels=channels):
+            return f"send {template} by {', '.join(channels)}"
+        case Task(text=text):
+            return f"task: {text}"
+        case PauseSubscription():
+            return "pause the subscription"
+        case DowngradeSubscription(plan=plan):
+            return f"downgrade the subscription to {plan}"
+        case CancelSubscription():
+            return "cancel the subscription"
+        case _:
+            return "write the debt off"
+
+
+def _approve(spec: ApproveSpec) -> str:
+    bounds: list[str] = []
+    if spec.within is not None:
+        bounds.append(f"payments up to {in_words(spec.within)} old")
+    if spec.per_agent_day is not None:
+        bounds.append(f"{_amounts(spec.per_agent_day)} per agent and day")
+    if spec.per_day is not None:
+        bounds.append(f"{_amounts(spec.per_day)} per day")
+    if spec.per_customer is not None:
+        bound = spec.per_customer
+        count = [] if bound.count is None else [f"{bound.count} refunds"]
+        amount = [] if bound.amount is None else [_amounts(bound.amount)]
+        bounds.append(f"{' and '.join((*count, *amount))} per customer in {in_words(bound.within)}")
+    return f"approve within bounds: {'; '.join(bounds)}" if bounds else "approve"
+
+
+def _amounts(amounts: Mapping[str, int]) -> str:
+    return " / ".join(f"{major_text(minor, currency)} {currency}" for currency, minor in amounts.items())
