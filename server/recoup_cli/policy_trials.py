@@ -222,7 +222,8 @@ class _Tally:
 
     def take(self, page: Moves) -> None:
         """Count a page."""
-        self.shown += page.items[: SHOWN_MOVES - len(self.shown)]
+        movers = [move for move in page.items if move.refused is None]
+        self.shown += movers[: SHOWN_MOVES - len(self.shown)]
         self.total += len(page.items)
         self.movable += page.movable
         self.stay.update(move.refused for move in page.items if move.refused is not None)
@@ -246,14 +247,11 @@ async def _digest(context: Context, merchant: str, wanted: str) -> str:
 def _tell_moves(tally: _Tally, *, done: bool) -> None:
     for move in tally.shown:
         where = "no policy" if move.from_digest is None else f"{move.from_policy} {move.from_digest[:SHORT]}"
-        if move.refused is not None:
-            click.echo(f"  case {move.case_id}  {where}  stays: {move.refused}")
-            continue
-        assert move.to_digest is not None  # not refused
+        assert move.to_digest is not None  # only those that move are listed
         click.echo(f"  case {move.case_id}  {where} -> {move.to_policy} {move.to_digest[:SHORT]}")
         click.echo(f"      {_next(move.before)}  ->  {_next(move.after)}")
-    if tally.total > len(tally.shown):
-        click.echo(f"  ... and {tally.total - len(tally.shown):,} more")
+    if tally.movable > len(tally.shown):
+        click.echo(f"  ... and {tally.movable - len(tally.shown):,} more")
     for because, count in tally.stay.most_common():
         click.echo(f"not moved, {counted(count, 'case')}: {because}")
     click.echo(f"{tally.movable:,} of {counted(tally.total, 'case')} {'moved' if done else 'would move'}")

@@ -145,16 +145,24 @@ def table(
 
 
 def bars(values: Sequence[tuple[str, int]], *, caption: str = "", unit: str = "") -> Html:
-    """Return a bar for each (name, count); the counts stand beside them, so that nothing hangs on the picture."""
+    """Return a bar for each (name, count); the counts stand beside them, so that nothing hangs on the picture.
+
+    `unit` is what is counted, in the singular.
+    """
     most = max((count for _, count in values), default=0)
     if most <= 0:
         return Html("")
     rows = "\n".join(
-        f'<tr><td>{escape(name)}</td><td>{_bar(count, most)}</td><td class="number">{count:,}{escape(unit)}</td></tr>'
+        f"<tr><td>{escape(name)}</td><td>{_bar(count, most)}</td>"
+        f'<td class="number">{count:,}{_counted(unit, count)}</td></tr>'
         for name, count in values
     )
     words = f"<caption>{escape(caption)}</caption>" if caption else ""
     return Html(f'<div class="scroll"><table class="bars">{words}<tbody>\n{rows}\n</tbody></table></div>\n')
+
+
+def _counted(unit: str, count: int) -> str:
+    return escape(f" {unit}" if count == 1 else f" {unit}s") if unit else ""
 
 
 def _bar(count: int, most: int) -> str:

@@ -55,7 +55,7 @@ def _changes(report: SimulationReport) -> Iterator[Html]:
         yield paragraph("Nothing: every decision that could be made again comes out as it did.")
         return
     known = [(words, report.changes[name]) for name, words in CHANGES.items() if name in report.changes]
-    yield bars([(f"The new text {words}", change.tally.cases) for words, change in known], unit=" cases")
+    yield bars([(f"The new text {words}", change.tally.cases) for words, change in known], unit="case")
     for words, change in known:
         yield heading(f"The new text {words}: {tally_words(change.tally)}")
         yield _examples(change)
@@ -85,7 +85,7 @@ def _attempts(report: SimulationReport) -> Iterator[Html]:
 def _times(report: SimulationReport) -> Iterator[Html]:
     for words, shift in (("earlier", report.earlier), ("later", report.later)):
         if shift.decisions:
-            yield bars(_spread(shift), caption=f"{words.capitalize()}: {shift_words(shift)}", unit=" times")
+            yield bars(_spread(shift), caption=f"{words.capitalize()}: {shift_words(shift)}", unit="time")
 
 
 def _spread(shift: Shift) -> list[tuple[str, int]]:
