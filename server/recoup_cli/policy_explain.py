@@ -44,7 +44,11 @@ Examples:
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--live", is_flag=True, help="Ask the policies in force in the database instead of files.")
-@click.option("--kind", type=click.Choice(KINDS), help="Of a folder or --live, which kind decides (default: retry).")
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    help="Of a folder or --live, which kind decides (default: the only one there is, else retry).",
+)
 @click.option("--merchant", default=MERCHANT, show_default=True, help="Whose policies or case, with --live or --case.")
 @click.option(
     "--facts",
@@ -129,7 +133,8 @@ def _what_if(
 def _of_path(path: Path, kind: PolicyKind | None, given: Sequence[str], what_if: WhatIf) -> Explained:
     policies = _compiled(path)
     if path.is_dir():
-        vocabulary = VOCABULARIES[kind or PolicyKind.RETRY]
+        kinds = {compiled.policy.kind for compiled in policies}
+        vocabulary = VOCABULARIES[kind or (kinds.pop() if len(kinds) == 1 else PolicyKind.RETRY)]
         facts = read_facts(given, vocabulary, vocabulary.baseline)
         return explain(PolicyBook(policies).choose(vocabulary.kind, facts), facts, what_if, policies)
     [only] = policies

@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+from recoup_core.domain.cardnumbers import refuse_card_numbers
 from recoup_core.domain.experiment import Arm, Experiment
 from recoup_core.domain.happened import Event, EventKind
 from recoup_core.domain.ids import new_id
@@ -173,6 +174,8 @@ def changing_policies(context: Context, change: Change) -> AbstractAsyncContextM
 
 @asynccontextmanager
 async def _changing_policies(context: Context, change: Change) -> AsyncIterator[Desk]:
+    refuse_card_numbers(change.actor, "author")
+    refuse_card_numbers(change.note or "", "note")
     async with context.database.transaction() as connection:
         await lock_policies(connection)
         desk = Desk(context, connection, change)

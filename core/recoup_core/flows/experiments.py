@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from recoup_core.analytics.experiments import ExperimentResult, Verdict, result_of
+from recoup_core.domain.cardnumbers import refuse_card_numbers
 from recoup_core.domain.errors import DomainError
 from recoup_core.domain.experiment import (
     DEFAULT_MATURITY,
@@ -130,8 +131,9 @@ async def ramp(context: Context, experiment_id: UUID, share_bp: int, change: Cha
 async def stop(context: Context, experiment_id: UUID, because: str, change: Change) -> Experiment:
     """End an experiment; its version goes back to shadow, the cases in it go on as they are.
 
-    Raises `NotFound` and `NotAllowedNow`.
+    Raises `NotFound`, `NotAllowedNow` and `CardNumberRefused`.
     """
+    refuse_card_numbers(because, "because")
     async with changing_policies(context, change) as desk:
         experiment = await _running(desk, experiment_id)
         version = await own_version(desk, experiment.version_id)

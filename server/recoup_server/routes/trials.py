@@ -1,6 +1,5 @@
 """Shadows, experiments, and moving running cases: what a change would do, tried on real payments."""
 
-from typing import Any, Final
 from uuid import UUID
 
 from litestar import get, post
@@ -16,10 +15,11 @@ from recoup_core.storage.experiments import list_experiments
 from recoup_core.storage.listing import DEFAULT_PAGE
 from recoup_core.storage.moves import ChosenCases
 from recoup_core.wiring import Service
-from recoup_server.auth import READS, WRITES_POLICIES, Caller
+from recoup_server.auth import READS, Caller
 from recoup_server.examples import EXPERIMENT, MIGRATION
-from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
+from recoup_server.openapi import BEARER, LISTS, READS_ONE, takes
 from recoup_server.reading import Cursor, Limit, change_of, cut, id_cursor, open_cursor, read, seal_cursor
+from recoup_server.routes.versions import WRITES
 from recoup_server.schemas_trials import (
     ExperimentIn,
     ExperimentOut,
@@ -35,14 +35,6 @@ from recoup_server.schemas_trials import (
     report_out,
     shadow_out,
 )
-
-_WRITES: Final[dict[str, Any]] = {
-    "status_code": 200,
-    "guards": [WRITES_POLICIES],
-    "responses": CHANGES,
-    "security": BEARER,
-    "tags": ["policies"],
-}
 
 
 def _id(experiment: Experiment) -> UUID:
@@ -79,7 +71,7 @@ async def get_shadow(
     operation_id="startExperiment",
     summary="Let a version decide for a share of new cases",
     opt=takes(ExperimentIn, tenth=EXPERIMENT),
-    **{**_WRITES, "status_code": 201},
+    **{**WRITES, "status_code": 201},
 )
 async def post_experiment(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller], version_id: FromPath[UUID]
@@ -133,7 +125,7 @@ async def get_experiment(
     operation_id="rampExperiment",
     summary="Change an experiment's share",
     opt=takes(RampIn, half={"share_bp": 5_000}),
-    **_WRITES,
+    **WRITES,
 )
 async def post_ramp(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller], experiment_id: FromPath[UUID]
@@ -148,7 +140,7 @@ async def post_ramp(
     operation_id="stopExperiment",
     summary="End an experiment",
     opt=takes(StopIn, enough={"because": "The treatment recovers more; it goes live next week."}),
-    **_WRITES,
+    **WRITES,
 )
 async def post_stop(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller], experiment_id: FromPath[UUID]
@@ -163,7 +155,7 @@ async def post_stop(
     operation_id="migrateCases",
     summary="Move running cases to another version",
     opt=takes(MigrateIn, preview=MIGRATION),
-    **{**_WRITES, "tags": ["recovery-cases"]},
+    **{**WRITES, "tags": ["recovery-cases"]},
 )
 async def post_migrate(body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller]) -> MovesOut:
     """Say what moving the chosen cases would change, and, with `dry_run: false`, do it; at most 1,000 a call.

@@ -36,7 +36,7 @@ from recoup_server.schemas_policies import (
     version_out,
 )
 
-_WRITES: Final[dict[str, Any]] = {
+WRITES: Final[dict[str, Any]] = {
     "status_code": 200,
     "guards": [WRITES_POLICIES],
     "responses": CHANGES,
@@ -104,7 +104,7 @@ async def get_version(
     operation_id="submitPolicyVersion",
     summary="Submit a policy's text",
     opt=takes(VersionIn, cards=POLICY) | {"answers": SubmittedOut},
-    **{**_WRITES, "status_code": 201, "responses": CHANGES | {200: _KNOWN}},
+    **{**WRITES, "status_code": 201, "responses": CHANGES | {200: _KNOWN}},
 )
 async def post_version(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller]
@@ -119,7 +119,7 @@ async def post_version(
     "/policies/versions/{version_id:uuid}/shadow",
     operation_id="shadowPolicyVersion",
     summary="Let a version decide beside the live one",
-    **_WRITES,
+    **WRITES,
 )
 async def post_shadow(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller], version_id: FromPath[UUID]
@@ -133,7 +133,7 @@ async def post_shadow(
     "/policies/versions/{version_id:uuid}/activate",
     operation_id="activatePolicyVersion",
     summary="Put a version in force",
-    **_WRITES,
+    **WRITES,
 )
 async def post_activate(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller], version_id: FromPath[UUID]
@@ -147,7 +147,7 @@ async def post_activate(
     "/policies/versions/{version_id:uuid}/retire",
     operation_id="retirePolicyVersion",
     summary="Take a version out of use",
-    **_WRITES,
+    **WRITES,
 )
 async def post_retire(
     body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller], version_id: FromPath[UUID]
@@ -162,7 +162,7 @@ async def post_retire(
     operation_id="rollBackPolicy",
     summary="Put the version before the present one in force again",
     opt={"answers": VersionOut},
-    **{**_WRITES, "guards": [WRITES_POLICIES, once]},
+    **{**WRITES, "guards": [WRITES_POLICIES, once]},
 )
 async def post_rollback(
     request: Request[Any, Any, Any],
@@ -184,7 +184,7 @@ async def post_rollback(
     operation_id="applyPolicies",
     summary="Deploy a set of policies",
     opt=takes(ApplyIn, one_policy=POLICY_FILES) | {"answers": PlanOut},
-    **_WRITES,
+    **WRITES,
 )
 async def post_apply(body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller]) -> PlanOut:
     """Make the merchant's own live policies exactly these files, all at once or not at all; again changes nothing."""

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from recoup_core.analytics.experiments import Verdict
-from recoup_core.domain.errors import IllegalTransition
+from recoup_core.domain.errors import CardNumberRefused, IllegalTransition
 from recoup_core.domain.experiment import Arm
 from recoup_core.domain.versions import VersionState
 from recoup_core.flows.desk import CONTROL_GONE
@@ -440,3 +441,16 @@ async def test_dunning_is_experimented_with_where_retries_are_not(shop: Any, des
         await shop.open("tok_generic_decline", code="generic_decline", customer={"ref": "g-1", "tier": "gold"})
     ).case
     assert (case.experiment_id, case.dunning_digest) == (first.id, live.digest)
+
+
+@pytest.mark.parametrize("where", ["because", "author"])
+async def test_no_card_number_in_what_people_write(shop: Any, desk: Any, running: Any, where: str) -> None:
+    """Promise 11 holds for a reason and for a name given on the command line, too."""
+    _, _, experiment = running
+    number = "4242 4242 4242 4242"
+    by = msgspec.structs.replace(desk.own, actor=f"operator:{number}") if where == "author" else desk.own
+
+    with pytest.raises(CardNumberRefused):
+        await stop(shop.context, experiment.id, number if where == "because" else "seen enough", by)
+
+    assert (await report(shop.context, "default", experiment.id)).experiment.stopped_at is None

@@ -73,7 +73,7 @@ def test_every_mistake_is_told_at_once_with_the_near_word() -> None:
         ("amount", {"EUR": "49.001"}),
         ("amount", {"EUR": "1", "USD": "1"}),
         ("amount", {"amount_minor": -1, "currency": "EUR"}),
-        ("amount", {"XXX1": "1"}),
+        ("amount", {"EUR1": "1"}),
         ("amount", "1e3 EUR"),
         ("attempt", True),
         ("attempt", 1.5),

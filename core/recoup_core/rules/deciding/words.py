@@ -146,7 +146,7 @@ def _value(value: object) -> str:
 
 
 def _action_lines(action: ActionTrace) -> Iterator[str]:
-    because = "; ".join(map(in_plain_words, action.because))
+    because = "; ".join(in_plain_words(each.removeprefix("stop: ")) for each in action.because)
     yield f"{action.action}: {'' if action.applied else 'does not apply: '}{because}"
     for finding in action.limits:
         yield f"         limit {finding_words(finding)}"

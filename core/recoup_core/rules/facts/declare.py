@@ -31,6 +31,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount: Money
     """What is still owed, or asked back."""
     method: str
+    network: str | None = None
+    gateway: str
+    country: str | None = None
+    """The customer's, ISO 3166-1 alpha-2."""
+    segment: str | None = None
 
 
 class FactKind(StrEnum):

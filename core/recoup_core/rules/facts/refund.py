@@ -81,10 +81,6 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class RefundFacts(Facts, frozen=True, kw_only=True, omit_defaults=True):
     """All that a refund policy decides on, as of the request; `amount` is what is asked back. None means missing."""
 
-    network: str | None = None
-    gateway: str
-    country: str | None = None
-    segment: str | None = None
     reason: str
     """One of the policy's own `reasons`."""
     payment_amount: Money

@@ -53,11 +53,6 @@ class SubscriptionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 class RetryFacts(Facts, frozen=True, kw_only=True, omit_defaults=True):
     """All that a retry policy decides on, as of the latest decline; None means missing."""
 
-    network: str | None = None
-    gateway: str
-    country: str | None = None
-    """The customer's, ISO 3166-1 alpha-2."""
-    segment: str | None = None
     decline: str
     """`DeclineCategory` of the latest decline."""
     decline_code: str
