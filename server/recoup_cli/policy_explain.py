@@ -17,11 +17,11 @@ from recoup_cli.refusals import MISUSED, Refused
 from recoup_cli.single import MERCHANT
 from recoup_core.flows.context import Context
 from recoup_core.flows.explain import CaseTold, decide_again, explain_case, explain_live
-from recoup_core.rules.deciding.explain import Explained, explain
+from recoup_core.rules.deciding.explain import Explained, explain, why_outside
 from recoup_core.rules.deciding.what_if import FIRST_YEAR, LAST_YEAR, WhatIf
 from recoup_core.rules.engine.compile import CompiledPolicy, compile_policy
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
-from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.language.errors import NoPolicyApplies, PolicyInvalid
 from recoup_core.rules.language.given import FactsInvalid
 from recoup_core.rules.language.names import is_names
 from recoup_core.rules.language.schema import parse_policy
@@ -136,7 +136,13 @@ def _of_path(path: Path, kind: PolicyKind | None, given: Sequence[str], what_if:
         kinds = {compiled.policy.kind for compiled in policies}
         vocabulary = VOCABULARIES[kind or (kinds.pop() if len(kinds) == 1 else PolicyKind.RETRY)]
         facts = read_facts(given, vocabulary, vocabulary.baseline)
-        return explain(PolicyBook(policies).choose(vocabulary.kind, facts), facts, what_if, policies)
+        try:
+            chosen = PolicyBook(policies).choose(vocabulary.kind, facts)
+        except NoPolicyApplies as none:
+            mine = [one.policy for one in policies if one.policy.kind is vocabulary.kind]
+            told = (f"{each.name}: {', '.join(why_outside(each, facts))}" for each in mine)
+            raise Refused(str(none), "\n  ".join(told) or "the folder has no policy of this kind; see --kind") from None
+        return explain(chosen, facts, what_if, policies)
     [only] = policies
     if kind not in (None, only.policy.kind):
         raise Refused(f"{path} is a {only.policy.kind} policy, not one of the kind {kind}", code=MISUSED)

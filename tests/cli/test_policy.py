@@ -133,3 +133,23 @@ def test_a_wrong_fact_is_refused_with_what_is_right(fact: str, says: str, recoup
 
     assert done.code == 2
     assert says in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--facts", "method=sepa_debit"), "cards: method is sepa_debit, not card"),
+        (("--kind", "refund"), "the folder has no policy of this kind; see --kind"),
+    ],
+)
+def test_where_no_policy_of_a_folder_decides_each_is_named_with_what_keeps_it_from_it(
+    recoup: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    """Not only that none applies."""
+    rules = "rules:\n  - {name: only, stop: exhausted}\nexamples:\n  - {given: {}, expect: only}\n"
+    (tmp_path / "cards.yaml").write_text(f"kind: retry\nname: cards\napplies_to: {{method: card}}\n{rules}")
+
+    done = recoup("policy", "explain", str(tmp_path), *arguments)
+
+    assert done.code == 1
+    assert told in done.err

@@ -95,10 +95,15 @@ def _not_chosen(policy: Policy, chosen: Policy, facts: Facts) -> NotChosen:
 
 def _why_not(policy: Policy, chosen: Policy, facts: Facts) -> Iterator[str]:
     """Yield what keeps a policy from deciding; or that the chosen one is narrower."""
-    scope = policy.applies_to
-    if scope.covers(facts):
+    if policy.applies_to.covers(facts):
         yield f"it covers this, too, but {chosen.name} is narrower"
-        return
+    else:
+        yield from why_outside(policy, facts)
+
+
+def why_outside(policy: Policy, facts: Facts) -> Iterator[str]:
+    """Yield what keeps a payment out of a policy's `applies_to` and `effective`; nothing where it is covered."""
+    scope = policy.applies_to
     known = scope.vocabulary.facts
     for name, values in scope.only.items():
         actual = known[name].get(facts)
