@@ -26,7 +26,10 @@ def diff_page(
 
 def _blocks(policies: Sequence[PolicyDiff], added: Sequence[str], removed: Sequence[str]) -> Iterator[Html]:
     different = [each for each in policies if not each.same]
-    changes = sum(len(each.changes) + len(each.coverage) + len(each.counted) + len(each.evidence) for each in different)
+    changes = sum(
+        len(each.changes) + len(each.coverage) + len(each.counted) + len(each.evidence) + len(each.balance)
+        for each in different
+    )
     yield cards(
         (
             (f"{len(policies)}", "compared", "policies on both sides"),
@@ -67,7 +70,7 @@ def _policy(diff: PolicyDiff) -> Iterator[Html]:
         yield heading("Other decisions")
         rows_of_changes = [_change(each) for each in diff.changes]
         yield table(("For instance", "Before", "After", "Rules"), rows_of_changes)
-    yield notes((*diff.counted, *diff.evidence))
+    yield notes((*diff.counted, *diff.evidence, *diff.balance))
     if diff.undecided:
         yield heading("Not decided")
         told = ", ".join(map(shown, diff.undecided))

@@ -84,7 +84,7 @@ async def _replay(database: Database, span: Span) -> ReplayOut:
 
 def _told(out: ReplayOut) -> Iterator[str]:
     for each in out.differences:
-        yield f"{each.decision_id}  case {each.case_id}  {each.kind}, decided {moment(each.decided_at)}: {each.because}"
+        yield f"{each.decision_id}  {each.about}  {each.kind}, decided {moment(each.decided_at)}: {each.because}"
         for detail in each.details:
             yield f"    {detail.where}: stored {detail.stored}, now {detail.now}"
     if out.different > len(out.differences):

@@ -68,6 +68,23 @@ SAID = [
         "review: {levels: [[lead], [finance, director]], within: 2d}",
         ["review by lead, then by finance or director, within 2d"],
     ),
+    (
+        "refund",
+        "review: {levels: [[lead], [finance, director]], limits: [{EUR: 50.00, JPY: 900}], within: 2d,"
+        " escalate_to: [admin, owner], expires: 2w}",
+        [
+            "review by lead up to 50.00 EUR / 900 JPY, else by finance or director, within 2d, "
+            "after that also by admin or owner, closed after 14d"
+        ],
+    ),
+    (
+        "refund",
+        "review: {levels: [[lead], [finance]], limits: [{EUR: 50.00}, {EUR: 80.00}], expires: 1d}",
+        [
+            "review by lead up to 50.00 EUR, else by finance up to 80.00 EUR, else by all of them in order, "
+            "closed after 1d"
+        ],
+    ),
 ]
 
 

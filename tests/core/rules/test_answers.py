@@ -40,6 +40,8 @@ ANSWERS = [
     ("{customer.refunds_30d: 2}", "review"),
     ("{customer: {refunds_30d: 1, refunded_30d: {EUR: 11.00}}}", "approve"),
     ("{customer: {refunds_30d: 1, refunded_30d: {EUR: 11.01}}}", "review"),
+    ("{customer.refunds_7d: 2}", "review"),
+    ("{customer.refunded_7d: {EUR: 11.01}}", "review"),
 ]
 
 
@@ -60,6 +62,37 @@ def test_a_wrong_answer_is_told_with_the_figures() -> None:
     [problem] = answer_problems(parse_policy(text_of("{agent.refunded_today: {EUR: 51.01}}", "approve"), source="p"))
 
     assert "100.01 EUR with this refund, more than 100.00 EUR" in problem.message
+
+
+LEVELS = [
+    # the amount, who decides it
+    ("EUR: 120.00", "[[support_lead]]"),
+    ("EUR: 120.01", "[[finance, controller]]"),
+    ("EUR: 300.01", "[[support_lead], [finance, controller]]"),
+    ("USD: 1.00", "[[support_lead], [finance, controller]]"),
+]
+JUMPING = TEXT.replace(
+    "{levels: [[support_lead]]}",
+    "{levels: [[support_lead], [controller, finance]], limits: [{EUR: 120.00}, {EUR: 300.00}]}",
+)
+
+
+@pytest.mark.parametrize(("amount", "levels"), LEVELS)
+def test_an_example_tests_who_decides(amount: str, levels: str) -> None:
+    """A review by other people is another answer; the order of roles in a level makes no difference."""
+    for given, codes in ((levels, []), ("[[finance]]", ["answer_failed"])):
+        text = JUMPING.replace("EXAMPLE", f"{{amount: {{{amount}}}}}").replace("ANSWER", f"review, levels: {given}")
+
+        assert [problem.code for problem in answer_problems(parse_policy(text, source="p.yaml"))] == codes
+
+
+def test_who_decided_instead_is_told_with_the_limits() -> None:
+    """An author sees which limit led elsewhere."""
+    text = JUMPING.replace("EXAMPLE", "{amount: {EUR: 120.01}}").replace("ANSWER", "review, levels: [[support_lead]]")
+
+    [problem] = answer_problems(parse_policy(text, source="p.yaml"))
+    assert "expected the answer 'support_lead', but it is 'controller or finance'" in problem.message
+    assert "level 1 may decide at most 120.00 EUR alone" in problem.message
 
 
 def test_a_wrong_answer_keeps_a_set_from_being_used_and_fails_its_tests() -> None:

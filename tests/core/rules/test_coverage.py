@@ -186,6 +186,39 @@ examples:
     assert whole.coverage.percent == 100
 
 
+REVIEWED = """\
+kind: refund
+name: p
+applies_to: {method: card}
+rules:
+  - name: small
+    when: {amount: {lte: {EUR: 50.00}}}
+    approve: {per_agent_day: {EUR: 60.00}}
+    otherwise: {review: {levels: [[lead], [finance]], limits: [{EUR: 20.00}]}}
+  - {name: rest, review: {levels: [[lead], [finance]], limits: [{EUR: 50.00}, {EUR: 500.00}]}}
+examples:
+  - {given: {amount: {EUR: 20.00}}, expect: small}
+  - {given: {amount: {EUR: 20.01}, agent.refunded_today: {EUR: 60.00}}, expect: small}
+  - {given: {amount: {EUR: 50.01}}, expect: rest}
+"""
+
+
+def test_each_level_that_may_decide_alone_is_a_branch() -> None:
+    """So a limit that nobody tried is told; one that no amount leads to doesn't count: rule 1 takes all up to 50."""
+    lacking = self_test(parse_policy(REVIEWED, source="p.yaml")).coverage
+
+    assert [(branch.rule, branch.line, branch.condition, branch.given) for branch in lacking.missing] == [
+        ("small", 5, "level 1 decides alone", None),
+        ("rest", 9, "all levels decide", "{amount: {EUR: 500.01}}"),
+    ]
+    more = "  - {given: {amount: {EUR: 20.00}, agent.refunded_today: {EUR: 60.00}}, expect: small}\n"
+    more += "  - {given: {amount: {EUR: 500.01}}, expect: rest}\n"
+    whole = self_test(parse_policy(REVIEWED + more, source="p.yaml")).coverage
+    assert whole.missing == ()
+    assert whole.percent == 100
+    assert lacking.branches == whole.branches == whole.covered == lacking.covered + 2
+
+
 def test_a_timelines_decisions_count_like_examples() -> None:
     """They evaluate the same conditions."""
     text = """\

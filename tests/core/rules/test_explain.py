@@ -182,6 +182,48 @@ def test_what_the_facts_tell_of_a_customers_refunds_counts(known: dict[str, Any]
     assert (told.words[-1] == "=> approve") is approved, told.words
 
 
+LIMITED = REFUNDS.replace(
+    "{levels: [[support_lead], [finance, admin]]}",
+    "{levels: [[support_lead], [finance, admin]], limits: [{EUR: 100.00}, {EUR: 500.00}],"
+    " within: 2d, escalate_to: [director], expires: 9d}",
+)
+
+
+def test_a_review_is_told_with_its_limit_and_its_times() -> None:
+    """Who may decide how much, who takes over when, and when nobody may any more."""
+    one = asked(LIMITED, reason="duplicate", amount={"EUR": "100.01"})
+    all_of_them = asked(LIMITED, reason="duplicate", amount={"EUR": "500.01"})
+
+    times = ", by 2026-03-04 10:00 UTC, after that also director, closed at 2026-03-11 10:00 UTC"
+    assert one.words[-1] == f"=> review: finance or admin, who may decide up to 500.00 EUR alone{times}"
+    assert one.words[-2] == (
+        "  review: by finance or admin; level 1 may decide at most 100.00 EUR alone; level 2 may decide at most "
+        "500.00 EUR alone, and does; within 2d; after that also by director; closed after 9d"
+    )
+    assert all_of_them.words[-1] == f"=> review: support_lead, then finance or admin{times}"
+
+
+@pytest.mark.parametrize(
+    ("known", "approved"),
+    [
+        ({"refunds_7d": 1}, True),
+        ({"refunds_7d": 2}, False),
+        ({"refunds_7d": 1, "refunds_30d": 5}, True),
+        ({"refunds_30d": 2}, False),
+        ({"refunded_7d": {"EUR": "51.01"}}, False),
+        ({"refunded_7d": {"EUR": "1.00"}, "refunded_30d": {"EUR": "500.00"}}, True),
+    ],
+)
+def test_what_a_customer_got_in_a_week_is_told_apart_from_the_month(known: dict[str, Any], approved: bool) -> None:
+    """Where the facts say so; else those of the month are taken to be as recent as they can be."""
+    bounds = "{per_customer: {count: 2, amount: {EUR: 100.00}, within: 7d}}"
+    text = REFUNDS.replace("{per_agent_day: {EUR: 100.00}}", bounds)
+
+    told = asked(text, reason="duplicate", amount={"EUR": "49.00"}, customer=known)
+
+    assert (told.words[-1] == "=> approve") is approved, told.words
+
+
 def test_a_refund_without_its_evidence_is_incomplete() -> None:
     """All that is needed is taken to be there unless it is said what is."""
     given = {"reason": "damaged", "amount": {"EUR": "50.00"}}
@@ -211,6 +253,7 @@ def test_a_reason_that_is_not_listed_is_denied_before_any_rule() -> None:
         (REFUNDS, {"reason": "duplicate"}),
         (REFUNDS, {"reason": "duplicate", "amount": {"EUR": "10.00"}}),
         (REFUNDS, {"reason": "boredom"}),
+        (LIMITED, {"reason": "duplicate", "amount": {"EUR": "100.01"}}),
     ],
 )
 def test_stored_decisions_of_every_kind_read_like_fresh_ones(text: str, given: dict[str, Any]) -> None:

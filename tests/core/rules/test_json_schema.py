@@ -273,6 +273,8 @@ ACTION_TEXTS = {
         "approve: {per_agent_day: {EUR: 500.00}, per_day: {EUR: '5000'}}\n    otherwise: {deny: no}",
         "approve: {per_customer: {count: 3, within: 30d}, within: 2w}\n    otherwise: {review: {levels: [[yes]]}}",
         "review: {levels: [[support_lead], [finance, director]], within: 2d}",
+        "review: {levels: [[a], [no]], limits: [{EUR: 5, JPY: '07'}], within: 2d, escalate_to: [on, b], expires: 003d}",
+        "review: {levels: [[a], [b]], limits: [{EUR: 5.00}, {EUR: 5.00, NOK: 1}], expires: 2w}",
         "deny: outside_window",
     ),
 }
@@ -295,6 +297,8 @@ MORE = {
     ),
     PolicyKind.REFUND: (
         "effective: {from: 2026-01-01, until: '2026-12-31'}",
+        "balance_retries: []",
+        "balance_retries: [4h, 01d]",
         "effective: {until: 2026-12-31}\nreasons: {requested_by_customer: {}, no: {evidence: [photo, on]}}",
     ),
 }
@@ -440,6 +444,19 @@ REVIEW = "review: {levels: [[support_lead]]}"
         (a_policy(REFUND, "approve: {per_customer: {within: 30d}}"), "$.rules[0].approve.per_customer"),
         (a_policy(REFUND, REVIEW.replace("[[", "[").replace("]]", "]")), "$.rules[0].review.levels[0]"),
         (a_policy(REFUND, REVIEW.replace("support_lead", "Support Lead")), "$.rules[0].review.levels[0][0]"),
+        (a_policy(REFUND, REVIEW[:-1] + ", limits: [{EUR: five}]}"), "$.rules[0].review.limits[0].EUR"),
+        (a_policy(REFUND, REVIEW[:-1] + ", limits: [{}]}"), "$.rules[0].review.limits[0]"),
+        (a_policy(REFUND, REVIEW[:-1] + ", limits: {EUR: 5}}"), "$.rules[0].review.limits"),
+        (a_policy(REFUND, REVIEW[:-1] + ", escalate_to: [admin]}"), "$.rules[0].review"),
+        (a_policy(REFUND, REVIEW[:-1] + ", within: 1d, escalate_to: []}"), "$.rules[0].review.escalate_to"),
+        (a_policy(REFUND, REVIEW[:-1] + ", expires: soon}"), "$.rules[0].review.expires"),
+        (a_policy(REFUND, more="balance_retries: 4h"), "$.balance_retries"),
+        (a_policy(REFUND, more="balance_retries: [4x]"), "$.balance_retries[0]"),
+        (a_policy(REFUND).replace("expect: rest}", "expect: rest, levels: [[a]]}"), "$.examples[0]"),
+        (
+            a_policy(REFUND).replace("expect: rest}", "expect: rest, answer: review, levels: [a]}"),
+            "$.examples[0].levels[0]",
+        ),
         (a_policy(REFUND, "deny: outside window"), "$.rules[0].deny"),
         (a_policy(REFUND, more="effective: {from: 31.1.2026}"), "$.effective.from"),
         (a_policy(REFUND, more="reasons: {damaged: {evidnce: [photo]}}"), "$.reasons.damaged"),

@@ -175,6 +175,107 @@ def test_a_review_names_its_levels_and_its_time() -> None:
     assert decision.explanation.actions[0].because == ("by support_lead or agent_lead, then finance", "within 2d")
 
 
+LIMITS = (
+    "{review: {levels: [[support_lead], [finance, controller], [director]],"
+    " limits: [{EUR: 50.00}, {EUR: 80.00, JPY: 9000}], within: 2d, escalate_to: [admin], expires: 2w}}"
+)
+NONE_ABOVE = "{review: {levels: [[support_lead], [finance]], limits: [{EUR: 50.00}, {EUR: 80.00}]}}"
+TIMES = ("within 2d", "after that also by admin", "closed after 14d")
+
+JUMPS = [
+    # what happens beyond the bounds, the amount, who decides, up to what, and why
+    (
+        LIMITS,
+        eur(5000),
+        (("support_lead",),),
+        eur(5000),
+        ("by support_lead", "level 1 may decide at most 50.00 EUR alone, and does", *TIMES),
+    ),
+    (
+        LIMITS,
+        eur(5001),
+        (("finance", "controller"),),
+        eur(8000),
+        (
+            "by finance or controller",
+            "level 1 may decide at most 50.00 EUR alone",
+            "level 2 may decide at most 80.00 EUR alone, and does",
+            *TIMES,
+        ),
+    ),
+    (
+        LIMITS,
+        Money(9001, "JPY"),
+        (("director",),),
+        None,
+        (
+            "by director",
+            "level 1 may decide nothing in JPY alone",
+            "level 2 may decide at most 9000 JPY alone",
+            "level 3 may decide any amount alone, and does",
+            *TIMES,
+        ),
+    ),
+    (
+        NONE_ABOVE,
+        eur(8001),
+        (("support_lead",), ("finance",)),
+        None,
+        (
+            "by support_lead, then finance",
+            "level 1 may decide at most 50.00 EUR alone",
+            "level 2 may decide at most 80.00 EUR alone",
+            "no level may decide it alone, so all do",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("otherwise", "amount", "levels", "limit", "because"), JUMPS)
+def test_a_review_jumps_to_the_level_whose_limit_fits(
+    otherwise: str, amount: Money, levels: tuple[tuple[str, ...], ...], limit: Money | None, because: tuple[str, ...]
+) -> None:
+    """That level decides alone, and the trace says why; where no limit fits, the strictest reading counts."""
+    policy = a_policy(BY_DAY, otherwise)
+    full = RefundSituation(now=NOW, merchant_day=(eur(10_000),))
+
+    decision = decide_refund(policy, facts_for(policy, amount=amount), full)
+
+    outcome = decision.outcome
+    assert isinstance(outcome, Review)
+    assert (outcome.levels, outcome.limit) == (levels, limit)
+    assert decision.explanation.actions[-1].because == because
+
+
+def test_a_review_says_who_takes_over_and_when_it_is_closed() -> None:
+    """All times are counted from the request."""
+    policy = a_policy(BY_DAY, LIMITS)
+    full = RefundSituation(now=NOW, merchant_day=(eur(10_000),))
+
+    assert decide_refund(policy, facts_for(policy), full).outcome == Review(
+        levels=(("support_lead",),),
+        decide_by=NOW + timedelta(days=2),
+        escalate_to=("admin",),
+        expires_at=NOW + timedelta(days=14),
+        limit=eur(5000),
+    )
+
+
+def test_a_review_of_the_first_days_has_the_same_json_for_good() -> None:
+    """Decisions stored before there were limits must still come out the same, to the last key (promise 9)."""
+    stored = b'{"type":"review","levels":[["support_lead"]],"decide_by":null}'
+    timed = b'{"type":"review","levels":[["a","b"],["c"]],"decide_by":"2026-11-25T12:00:00Z"}'
+
+    for written in (stored, timed):
+        assert msgspec.json.encode(msgspec.json.decode(written, type=Review)) == written
+    assert msgspec.json.encode(LEAD) == stored
+
+
+def test_what_people_told_of_a_review_need_not_have_a_time() -> None:
+    """Histories of other systems may leave `decide_by` out (docs/policies/history.md)."""
+    assert msgspec.json.decode(b'{"type":"review","levels":[["support_lead"]]}', type=Review) == LEAD
+
+
 @pytest.mark.parametrize("given", [{"evidence": ("receipt",)}, {"evidence": ("receipt", "letter")}])
 @pytest.mark.parametrize("amount", [eur(100), eur(20_000), eur(50_001)])
 def test_nothing_is_approved_or_reviewed_without_its_evidence(given: dict[str, Any], amount: Money) -> None:

@@ -7,7 +7,8 @@ import pytest
 from recoup_core.domain.money import Money
 from recoup_core.rules.facts import REFUND, FactKind, RefundFacts
 from recoup_core.rules.language.actions import ApproveSpec, DenySpec, ReviewSpec
-from recoup_core.rules.language.actions.refund import MAX_LEVELS, CustomerBound
+from recoup_core.rules.language.actions.refund import CustomerBound
+from recoup_core.rules.language.actions.review import MAX_LEVELS
 from recoup_core.rules.language.errors import PolicyInvalid, Problem
 from recoup_core.rules.language.reasons import Reason
 from recoup_core.rules.language.schema import Policy, parse_policy
@@ -79,6 +80,15 @@ OTHERWISE = "{review: {levels: [[support_lead, finance]]}}"
 LEVELS = "[[support_lead], [finance]]"
 
 # what is replaced in GOOD, by what, and the one problem: "line:column code", a part of the message, a part of the hint
+REST = "{levels: [[support_lead], [finance]], within: 2d}"
+TWO = "levels: [[support_lead], [finance]]"
+
+
+def with_waits(waits: str) -> str:
+    """Return the first lines of a policy that says when a refund without balance is tried again."""
+    return f"2026-12-31}}\nbalance_retries: {waits}"
+
+
 MISTAKES: list[tuple[str, str, str, str, str | None]] = [
     ("kind: refund", "kind: refnd", "1:7 unknown_value", "`kind` is never 'refnd'", "'refund'"),
     (APPROVE, "yes", "11:14 unknown_value", "`approve` is never 'yes'", "approve: auto"),
@@ -134,6 +144,91 @@ MISTAKES: list[tuple[str, str, str, str, str | None]] = [
     (LEVELS, "[[a], [b], [c], [d], [e], [f]]", "17:22 too_many", f"at most {MAX_LEVELS}", None),
     ("within: 2d}", "within: 61d}", "17:59 bad_duration", "more than 60 days", None),
     ("within: 2d}", "wihtin: 2d}", "17:51 unknown_key", "`review` has no key 'wihtin'", "'within'"),
+    (REST, f"{{{TWO}, limits: []}}", "17:59 empty_list", "`limits` is empty", None),
+    (REST, f"{{{TWO}, limits: {{EUR: 5.00}}}}", "17:59 wrong_type", "`limits` must be a list", "hyphen"),
+    (REST, f"{{{TWO}, limits: [5.00]}}", "17:60 wrong_type", "a limit, per currency, must be a mapping", None),
+    (REST, f"{{{TWO}, limits: [{{}}]}}", "17:60 empty_condition", "no currency is named", None),
+    (REST, f"{{{TWO}, limits: [{{EUR: 0.00}}]}}", "17:66 out_of_range", "a limit of 0 EUR approves nothing", "leave"),
+    (REST, f"{{{TWO}, limits: [{{EURO: 1.00}}]}}", "17:61 unknown_currency", "'EURO' is not", "'EUR'"),
+    (REST, f"{{{TWO}, limits: [{{JPY: 1.5}}]}}", "17:66 bad_amount", "more decimals than JPY", None),
+    (
+        REST,
+        f"{{{TWO}, limits: [{{EUR: 5.00}}, {{EUR: 6.00}}, {{EUR: 7.00}}]}}",
+        "17:59 limits_and_levels",
+        "`limits` has 3 entries for 2 levels",
+        "one entry for each level, or one fewer",
+    ),
+    (
+        REST,
+        "{levels: [[a], [b], [c]], limits: [{EUR: 5.00}]}",
+        "17:47 limits_and_levels",
+        "`limits` has 1 entry for 3 levels",
+        None,
+    ),
+    (REST, "{levels: [[a]], limits: [{EUR: 5.00}]}", "17:37 no_effect", "no effect on one level", None),
+    (
+        REST,
+        f"{{{TWO}, limits: [{{EUR: 5.00}}, {{EUR: 4.99}}]}}",
+        "17:79 limit_lowered",
+        "level 2 may decide less alone than one before it, which may decide 5.00 EUR",
+        "rise",
+    ),
+    (
+        REST,
+        "{levels: [[a], [b], [c]], limits: [{EUR: 5.00, JPY: 9}, {JPY: 9}, {EUR: 4.99}]}",
+        "17:85 limit_lowered",
+        "level 3 may decide less",
+        None,
+    ),
+    (REST, f"{{{TWO}, limit: [{{EUR: 5.00}}]}}", "17:51 unknown_key", "no key 'limit'", "'limits'"),
+    (REST, f"{{{TWO}, within: 2d, escalate_to: []}}", "17:76 empty_list", "`escalate_to` is empty", None),
+    (REST, f"{{{TWO}, within: 2d, escalate_to: admin}}", "17:76 wrong_type", "must be a list", "write [admin]"),
+    (REST, f"{{{TWO}, within: 2d, escalate_to: [a, a]}}", "17:80 duplicate_value", "twice in `escalate_to`", None),
+    (REST, f"{{{TWO}, within: 2d, escalate_to: [The Boss]}}", "17:77 bad_name", "a role can't be", "lower-case"),
+    (REST, f"{{{TWO}, escalate_to: [admin]}}", "17:64 missing_key", "needs `within`", "within: 2d"),
+    (
+        REST,
+        "{levels: [[a, b], [b]], within: 2d, escalate_to: [b]}",
+        "17:62 no_effect",
+        "may decide every level anyway",
+        None,
+    ),
+    (REST, f"{{{TWO}, expires: 61d}}", "17:60 bad_duration", "`expires` can't be more than 60 days", None),
+    (REST, f"{{{TWO}, expires: 0d}}", "17:60 bad_duration", "`expires` can't be nothing", None),
+    (
+        REST,
+        f"{{{TWO}, within: 2d, expires: 48h}}",
+        "17:72 expires_too_soon",
+        "`expires` must be longer than `within`",
+        None,
+    ),
+    ("2026-12-31}", with_waits("4h"), "5:18 wrong_type", "`balance_retries` must be a list", "write [4h]"),
+    ("2026-12-31}", with_waits("{after: 4h}"), "5:18 wrong_type", "must be a list", None),
+    ("2026-12-31}", with_waits("[4h, soon]"), "5:23 bad_duration", "a wait of `balance_retries`", "30m"),
+    ("2026-12-31}", with_waits("[31d]"), "5:19 bad_duration", "more than 30 days", None),
+    ("2026-12-31}", with_waits("[0h]"), "5:19 bad_duration", "nothing", None),
+    ("2026-12-31}", with_waits(f"[{', '.join(['1h'] * 11)}]"), "5:18 too_many", "at most 10", None),
+    (
+        "expect: rest}",
+        "expect: rest, levels: [[finance]]}",
+        "21:54 missing_key",
+        "`levels` needs `answer: review`",
+        None,
+    ),
+    (
+        "expect: rest}",
+        "expect: rest, answer: deny, levels: [[finance]]}",
+        "21:68 no_effect",
+        "no effect beside `answer: deny`",
+        None,
+    ),
+    (
+        "expect: rest}",
+        "expect: rest, answer: review, levels: [finance]}",
+        "21:71 wrong_type",
+        "a level must be a list of roles",
+        "write [finance]",
+    ),
     ("deny: outside_window", "deny: Outside the window", "15:11 bad_name", "the reason of `deny`", "lower-case"),
     ("deny: outside_window", "deny: [a]", "15:11 wrong_type", "must be a text", None),
     (
@@ -172,6 +267,53 @@ def test_each_mistake_is_told_where_it_is(old: str, new: str, place: str, messag
     assert hint is None or hint in (problem.hint or "")
 
 
+def test_a_review_says_who_may_decide_alone_and_when_it_ends() -> None:
+    """Limits in minor units, level by level; the last one may be left out."""
+    text = GOOD.replace(REST, "{levels: [[a], [b]], limits: [{EUR: 5.00, JPY: 700}], expires: 14d}")
+    later = GOOD.replace(REST, f"{{{TWO}, within: 2d, escalate_to: [admin, finance], expires: 49h}}")
+
+    assert read(text).rules[2].action == ReviewSpec(
+        levels=(("a",), ("b",)), limits=({"EUR": 500, "JPY": 700},), expires=timedelta(days=14)
+    )
+    assert read(later).rules[2].action == ReviewSpec(
+        levels=(("support_lead",), ("finance",)),
+        within=timedelta(days=2),
+        escalate_to=("admin", "finance"),
+        expires=timedelta(hours=49),
+    )
+
+
+ALONE = [
+    # the limits of three levels, and per amount the level that decides alone, from 0; None: all do
+    ("[{EUR: 5.00}, {EUR: 50.00}]", {"0.01 EUR": 0, "5.00 EUR": 0, "5.01 EUR": 1, "50.01 EUR": 2, "1 JPY": 2}),
+    ("[{EUR: 5.00}, {EUR: 50.00}, {EUR: 90.00}]", {"5.00 EUR": 0, "90.00 EUR": 2, "90.01 EUR": None, "1 JPY": None}),
+    ("[{EUR: 5.00}, {EUR: 50.00, JPY: 1}]", {"1 JPY": 1, "2 JPY": 2, "5.01 EUR": 1}),
+    ("[{EUR: 5.00, JPY: 9}, {EUR: 50.00}]", {"9 JPY": 0, "10 JPY": 2}),
+    ("[{EUR: 5.00}, {EUR: 5.00}]", {"5.00 EUR": 0, "5.01 EUR": 2}),
+    ("[{KWD: 0.005}, {KWD: 0.050}, {KWD: 0.050}]", {"0.005 KWD": 0, "0.006 KWD": 1, "0.051 KWD": None}),
+]
+
+
+@pytest.mark.parametrize(("limits", "wanted"), ALONE)
+def test_the_first_level_whose_limit_covers_an_amount_decides_it(limits: str, wanted: dict[str, int | None]) -> None:
+    """Exactly the limit is covered; a currency that isn't listed is not, and where nothing is covered all decide."""
+    spec = read(GOOD.replace(REST, f"{{levels: [[a], [b], [c]], limits: {limits}}}")).rules[2].action
+    assert isinstance(spec, ReviewSpec)
+
+    assert {text: spec.alone(Money.from_major(*text.split())) for text in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("waits", "wanted"), [("[4h, 1d, 2w]", (4, 24, 336)), ("[]", ()), (f"[{', '.join(['1h'] * 10)}]", (1,) * 10)]
+)
+def test_a_policy_says_when_a_refund_without_balance_is_tried_again(waits: str, wanted: tuple[int, ...]) -> None:
+    """An empty list is something else than none: a person is asked at once."""
+    assert read(GOOD.replace("2026-12-31}", with_waits(waits))).balance_retries == tuple(
+        timedelta(hours=hours) for hours in wanted
+    )
+    assert read(GOOD).balance_retries is None
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     """An author mends a file in one go."""
     text = GOOD.replace("reason: duplicate", "reason: dupe").replace("outside_window", "Outside Window")
@@ -196,9 +338,10 @@ def test_without_a_list_any_reason_will_do() -> None:
 def test_only_refund_policies_have_reasons_and_dates() -> None:
     """What has no effect elsewhere is refused there."""
     text = "kind: retry\nname: a\napplies_to: {}\nreasons: {a: {}}\neffective: {from: 2026-01-01}\n"
+    text += "balance_retries: []\n"
     text += "rules: [{name: rest, stop: exhausted}]\nexamples: [{given: {}, expect: rest}]\n"
 
-    assert [problem.code for problem in problems_of(text)] == ["unknown_key", "unknown_key"]
+    assert [problem.code for problem in problems_of(text)] == ["unknown_key"] * 3
 
 
 def test_examples_start_from_a_listed_reason() -> None:
@@ -246,3 +389,29 @@ def test_amounts_that_follow_have_the_currency_of_the_refund() -> None:
     assert isinstance(mixed, RefundFacts)
     assert (yen.payment_amount, yen.refunded_before, yen.share_percent) == (Money(100, "JPY"), Money(0, "JPY"), 100)
     assert mixed.share_percent == 100
+
+
+def test_earlier_refunds_follow_from_what_came_back() -> None:
+    """What was refunded before was one refund, unless the example says how many; nothing is no refund."""
+    one = REFUND.given(REFUND.baseline, {"refunded_before": eur(5)})
+    two = REFUND.given(REFUND.baseline, {"refunded_before": eur(5), "refunds_before": 2})
+    none = REFUND.given(REFUND.baseline, {"refunded_before": eur(0)})
+
+    assert [getattr(facts, "refunds_before", None) for facts in (REFUND.baseline, one, two, none)] == [0, 1, 2, 0]
+    assert getattr(REFUND.baseline, "payments", None) == 1
+
+
+def test_what_was_refunded_in_a_week_was_refunded_in_the_month_and_year() -> None:
+    """Unless an example gives those, too."""
+    week = REFUND.given(REFUND.baseline, {"customer.refunds_7d": 2, "customer.refunded_7d": eur(900)})
+    more = REFUND.given(REFUND.baseline, {"customer.refunds_7d": 2, "customer.refunds_30d": 5})
+    gone = REFUND.given(REFUND.baseline, {"customer.refunds_7d": None, "customer.refunds_30d": 5})
+
+    def counts(facts: object) -> list[object]:
+        customer = getattr(facts, "customer", None)
+        return [getattr(customer, f"refunds_{window}") for window in ("7d", "30d", "365d")]
+
+    assert counts(week) == [2, 2, 2]
+    assert counts(more) == [2, 5, 2]
+    assert counts(gone) == [None, 5, 0]
+    assert getattr(getattr(week, "customer", None), "refunded_365d", None) == eur(900)

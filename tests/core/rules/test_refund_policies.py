@@ -115,6 +115,7 @@ LADDERS: list[tuple[dict[str, Any], dict[str, int]]] = [
         {
             "approve": 10_000,
             "support_lead": 100_000,
+            "finance": 500_000,
             "support_lead > finance": 1_000_000,
             "finance > finance_director": 10_000_000,
         },
@@ -124,7 +125,7 @@ LADDERS: list[tuple[dict[str, Any], dict[str, int]]] = [
         {
             "approve": 2000,
             "support_lead": 10_000,
-            "support_lead > finance": 25_000,
+            "finance": 25_000,
             "finance > finance_director": 10_000_000,
         },
     ),
@@ -136,7 +137,10 @@ LADDERS: list[tuple[dict[str, Any], dict[str, int]]] = [
 def test_who_decides_up_to_which_amount(
     given: dict[str, Any], wanted: dict[str, int], currency: str, book: PolicyBook
 ) -> None:
-    """The ladder that was decided on: by itself, one approver, two, the director; in each currency alike."""
+    """The ladder that was decided on: by itself, one approver, two, the director; in each currency alike.
+
+    Business and goodwill jump: whoever may decide the amount does so alone, and two only where neither may.
+    """
     assert rungs(book, currency, **given) == wanted
 
 
@@ -227,6 +231,40 @@ def test_goodwill_beyond_what_was_paid_takes_two(book: PolicyBook) -> None:
 
     assert in_words(answer(book, amount=Money(999, "EUR"), **given)) == "approve"
     assert in_words(answer(book, amount=Money(1000, "EUR"), **given)) == "support_lead > finance"
+
+
+@pytest.mark.parametrize("given", [{}, {"segment": "business"}, {"purpose": "goodwill", "reason": "retention"}])
+def test_every_review_has_an_end(given: dict[str, Any], book: PolicyBook) -> None:
+    """Nobody waits for ever: each review has a time, and none is closed before it is late."""
+    for minor in LADDER:
+        outcome = answer(book, RefundSituation(now=NOW), amount=Money(minor, "EUR"), **given)
+        assert isinstance(outcome, Review)
+        assert outcome.decide_by is not None
+        assert outcome.expires_at is not None
+        assert NOW < outcome.decide_by < outcome.expires_at
+
+
+def test_only_one_person_is_asked_where_the_amount_fits(book: PolicyBook) -> None:
+    """The decision says up to what the one may go; whoever decides in order has no such limit."""
+    limits = {
+        minor: getattr(answer(book, segment="business", amount=Money(minor, "USD")), "limit", None)
+        for minor in (100_000, 100_001, 500_000, 500_001)
+    }
+
+    assert limits == {
+        100_000: Money(100_000, "USD"),
+        100_001: Money(500_000, "USD"),
+        500_000: Money(500_000, "USD"),
+        500_001: None,
+    }
+
+
+def test_every_policy_says_when_a_refund_without_balance_is_tried_again(book: PolicyBook) -> None:
+    """An empty balance is the commonest reason for which a refund waits at the gateway."""
+    waits = {compiled.policy.name: compiled.policy.balance_retries for compiled in book.policies}
+
+    hours = {name: [wait / timedelta(hours=1) for wait in each or ()] for name, each in waits.items()}
+    assert hours == {"consumer": [4, 24, 24, 48], "business": [4, 24, 24, 48], "goodwill": [24, 48]}
 
 
 def test_every_refund_has_a_policy_and_the_folder_is_clean(book: PolicyBook) -> None:

@@ -1,6 +1,7 @@
 """What holds for every sequence of refund requests: approvals never add up to more than their bounds."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import msgspec
 from hypothesis import given, settings
@@ -16,8 +17,11 @@ from recoup_core.rules.deciding.refund import (
     decide_refund,
 )
 from recoup_core.rules.engine.compile import CompiledPolicy, EngineChoice, compile_policy
-from recoup_core.rules.facts import RefundFacts
+from recoup_core.rules.facts import REFUND, RefundFacts
+from recoup_core.rules.language.actions import ReviewSpec
 from recoup_core.rules.language.schema import parse_policy
+from recoup_core.rules.study.replay import Chunk, KeptDecision, KeptText, Redoer
+from recoup_core.wiring import shipped_policies
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 PER_AGENT, PER_DAY, PER_CUSTOMER, COUNT, WINDOW = 10_000, 15_000, 12_000, 4, timedelta(days=2)
@@ -180,3 +184,91 @@ def test_only_what_is_complete_and_not_denied_gets_further(
     denied = reason == "not listed" or age > 180
     assert isinstance(outcome, Deny) is denied
     assert isinstance(outcome, Incomplete) is (not denied and reason == "damaged" and "photo" not in situation.evidence)
+
+
+@st.composite
+def limited(draw: st.DrawFn) -> ReviewSpec:
+    """A review whose limits rise, in currencies that some levels forget."""
+    count = draw(st.integers(2, 5))
+    rising = [sorted(draw(st.lists(st.integers(1, 9_000), min_size=count, max_size=count))) for _ in range(2)]
+    levels = tuple((f"role_{number}",) for number in range(count))
+    limits = [
+        {currency: most[number] for currency, most in zip(("EUR", "USD"), rising, strict=True) if draw(st.booleans())}
+        for number in range(draw(st.sampled_from((count, count - 1))))
+    ]
+    return ReviewSpec(levels=levels, limits=tuple(limits))
+
+
+@given(limited(), amounts, amounts)
+def test_a_jump_goes_to_the_first_level_that_may_and_more_money_never_to_a_lower_one(
+    spec: ReviewSpec, one: Money, other: Money
+) -> None:
+    """Nobody decides beyond their limit alone, and whoever asks for more gets no lower level."""
+    small, large = (Money(minor, one.currency) for minor in sorted((one.amount_minor, other.amount_minor)))
+
+    def may(level: int, amount: Money) -> bool:
+        if level >= len(spec.limits):
+            return True
+        limit = spec.limits[level].get(amount.currency)
+        return limit is not None and amount.amount_minor <= limit
+
+    everybody = len(spec.levels)
+    for amount in (small, large):
+        level = spec.alone(amount)
+        assert [may(number, amount) for number in range(everybody if level is None else level)].count(True) == 0
+        assert level is None or may(level, amount)
+    lower, higher = (everybody if level is None else level for level in map(spec.alone, (small, large)))
+    assert lower <= higher
+
+
+SHIPPED = [
+    compile_policy(parse_policy(path.read_text(), source=path.name), engine=EngineChoice.CLOSURES)
+    for path in sorted((shipped_policies() / "refund").glob("*.yaml"))
+]
+TEXTS = {each.digest: KeptText(source=each.policy.source, body=each.policy.text) for each in (POLICY, *SHIPPED)}
+REDOER = Redoer(EngineChoice.CLOSURES)
+asked_facts = st.fixed_dictionaries(
+    {"amount": st.builds(Money, st.integers(1, 2_000_000), st.sampled_from(["EUR", "USD", "JPY", "KWD"]))},
+    optional={
+        "age_days": st.integers(0, 200),
+        "dispute": st.sampled_from(["none", "inquiry", "open", "won", "lost"]),
+        "refunds_before": st.integers(0, 3),
+        "payments": st.integers(1, 4),
+        "channel": st.sampled_from(["api", "console"]),
+        "customer.refunds_7d": st.none() | st.integers(0, 9),
+        "customer.refunded_7d": st.none() | st.builds(Money, st.integers(0, 9_000), st.just("EUR")),
+        "customer.refunds_365d": st.integers(0, 9),
+        "subscription.used_percent": st.integers(0, 100),
+        "agent.role": st.sampled_from(["agent", "support_lead"]),
+    },
+)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from([POLICY, *SHIPPED]), asked_facts, situations, st.data())
+def test_every_stored_decision_about_a_refund_comes_out_the_same_again(
+    policy: CompiledPolicy, known: dict[str, object], situation: RefundSituation, data: st.DataObject
+) -> None:
+    """Facts, situation, outcome and explanation lie in the database as JSON; replay needs nothing else (promise 9)."""
+    reasons = policy.policy.reasons or {}
+    known["reason"] = data.draw(st.sampled_from([*reasons, "not listed"]))
+    facts = REFUND.given(policy.policy.baseline, known)
+    assert isinstance(facts, RefundFacts)
+    decision = decide_refund(policy, facts, situation)
+    row = KeptDecision(
+        id=UUID(int=1),
+        merchant_id="acme",
+        refund_id=UUID(int=2),
+        kind="refund",
+        policy_digest=policy.digest,
+        rule=decision.rule,
+        facts=msgspec.json.encode(facts).decode(),
+        situation=msgspec.json.encode(situation).decode(),
+        outcome=msgspec.json.encode(decision.outcome).decode(),
+        explanation=msgspec.json.encode(decision.explanation).decode(),
+        decided_at=NOW,
+    )
+
+    assert REDOER(Chunk(rows=(row,), texts=TEXTS)).differences == ()
+    [altered] = REDOER(Chunk(rows=(msgspec.structs.replace(row, outcome="{}"),), texts=TEXTS)).differences
+    assert (altered.about, altered.case_id) == (f"refund {UUID(int=2)}", None)

@@ -15,13 +15,13 @@ from recoup_core.domain.errors import CurrencyMismatch, DomainError
 from recoup_core.domain.money import Money
 from recoup_core.rules.deciding.decide import ActionTrace, Explanation
 from recoup_core.rules.deciding.refund_bounds import BoundTrace, EarlierRefund, RefundSituation, check_bounds
+from recoup_core.rules.deciding.review import Review, reviewed
 from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.engine.trace import Outcome
 from recoup_core.rules.facts import RefundFacts
 from recoup_core.rules.language.actions import ApproveSpec, DenySpec, ReviewSpec
 from recoup_core.rules.language.reasons import Reasons
 from recoup_core.rules.language.schema import Rule
-from recoup_core.rules.timing import in_words
 
 __all__ = [
     "REASON_NOT_ALLOWED",
@@ -59,15 +59,6 @@ class NothingToRefund(DomainError):
 
 class Approve(msgspec.Struct, frozen=True, kw_only=True, tag="approve"):
     """It may go out without a person."""
-
-
-class Review(msgspec.Struct, frozen=True, kw_only=True, tag="review"):
-    """People decide, level after level; all must agree."""
-
-    levels: tuple[tuple[str, ...], ...]
-    """Per level the roles of which one decides it."""
-    decide_by: datetime | None = None
-    """When all levels shall have decided; None: the policy sets no time."""
 
 
 class Deny(msgspec.Struct, frozen=True, kw_only=True, tag="deny"):
@@ -162,7 +153,7 @@ _Acted = tuple[RefundOutcome, tuple[ActionTrace, ...], tuple[BoundTrace, ...]]
 def act(rule: Rule, facts: RefundFacts, situation: RefundSituation) -> _Acted:
     """Return what the rule's action comes to, or where its bounds don't allow it, `otherwise`."""
     if not isinstance(rule.action, ApproveSpec):
-        outcome, trace = _answer(rule.action, "", situation)
+        outcome, trace = _answer(rule.action, "", facts.amount, situation.now)
         return outcome, (trace,), ()
     bounds = check_bounds(rule.action, facts, situation)
     refusing = tuple(bound.because for bound in bounds if bound.verdict is not Outcome.TRUE)
@@ -170,18 +161,15 @@ def act(rule: Rule, facts: RefundFacts, situation: RefundSituation) -> _Acted:
         because = tuple(bound.because for bound in bounds) or ("without bounds",)
         return Approve(), (ActionTrace(action="approve", applied=True, because=because),), bounds
     refused = ActionTrace(action="approve", applied=False, because=refusing)
-    outcome, trace = _answer(rule.otherwise, "otherwise ", situation)
+    outcome, trace = _answer(rule.otherwise, "otherwise ", facts.amount, situation.now)
     return outcome, (refused, trace), bounds
 
 
-def _answer(action: object, prefix: str, situation: RefundSituation) -> tuple[Review | Deny, ActionTrace]:
+def _answer(action: object, prefix: str, amount: Money, now: datetime) -> tuple[Review | Deny, ActionTrace]:
     """Return the answer of an action that always applies; a refund policy that was read has no other kinds here."""
     if isinstance(action, ReviewSpec):
-        decide_by = None if action.within is None else situation.now + action.within
-        levels = "by " + ", then ".join(" or ".join(level) for level in action.levels)
-        because = (levels,) if action.within is None else (levels, f"within {in_words(action.within)}")
-        trace = ActionTrace(action=f"{prefix}review", applied=True, because=because)
-        return Review(levels=action.levels, decide_by=decide_by), trace
+        review, because = reviewed(action, amount, now)
+        return review, ActionTrace(action=f"{prefix}review", applied=True, because=because)
     if isinstance(action, DenySpec):
         trace = ActionTrace(action=f"{prefix}deny", applied=True, because=(f"deny: {action.reason}",))
         return Deny(reason=action.reason), trace

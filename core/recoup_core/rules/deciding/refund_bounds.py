@@ -15,7 +15,8 @@ from recoup_core.domain.money import Money
 from recoup_core.rules.engine.trace import Outcome
 from recoup_core.rules.facts import RefundFacts
 from recoup_core.rules.language.actions import ApproveSpec
-from recoup_core.rules.language.actions.refund import Amounts, CustomerBound
+from recoup_core.rules.language.actions.refund import CustomerBound
+from recoup_core.rules.language.actions.review import Amounts
 from recoup_core.rules.timing import in_words
 from recoup_core.rules.timing.windows import local_day
 

@@ -23,8 +23,9 @@ from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.facts import DunningFacts, Facts, RefundCustomerFacts, RefundFacts, RetryFacts
 from recoup_core.rules.language.given import decline_of
 
+_YESTERDAY: Final = timedelta(days=1)
+_BEFORE_THE_WEEK: Final = timedelta(days=8)
 _BEFORE_LATELY: Final = timedelta(days=31)
-"""Refunds of the year, but not of its last 30 days, are as recent as they can be: no bound looks kinder than it is."""
 
 MAX_HISTORY: Final = 100
 """Made-up attempts; no account comes near it inside the limits."""
@@ -128,16 +129,28 @@ def made_up_refund(policy: CompiledPolicy, facts: RefundFacts, what_if: WhatIf) 
 
 
 def _earlier(customer: RefundCustomerFacts, nothing: Money, now: datetime) -> tuple[EarlierRefund, ...]:
-    """Return the refunds that the facts tell of: those of 30 days yesterday, what the year had besides before them."""
-    lately, sum_lately = customer.refunds_30d or 0, customer.refunded_30d or nothing
-    older = max(0, (customer.refunds_365d or 0) - lately)
-    rest = customer.refunded_365d or nothing
-    if rest.currency == sum_lately.currency:
-        rest = Money(max(0, rest.amount_minor - sum_lately.amount_minor), rest.currency)
+    """Return the refunds that the facts tell of, each as recent as they allow.
+
+    Those of 7 days were yesterday, what 30 days had besides them 8 days ago, what the year had besides 31 days ago.
+    Where nothing is said of 7 days, those of 30 days were yesterday: no bound looks kinder than it is.
+    """
+    week = (customer.refunds_7d or 0, customer.refunded_7d or nothing)
+    month = (customer.refunds_30d or 0, customer.refunded_30d or nothing)
+    year = (customer.refunds_365d or 0, customer.refunded_365d or nothing)
+    before_week = _BEFORE_THE_WEEK if week[0] or week[1].amount_minor else _YESTERDAY
     return (
-        *_refunds(lately, sum_lately, now - timedelta(days=1)),
-        *_refunds(older, rest, now - _BEFORE_LATELY),
+        *_refunds(*week, now - _YESTERDAY),
+        *_refunds(*_besides(month, week), now - before_week),
+        *_refunds(*_besides(year, month), now - _BEFORE_LATELY),
     )
+
+
+def _besides(longer: tuple[int, Money], shorter: tuple[int, Money]) -> tuple[int, Money]:
+    """Return what a window has that isn't in the shorter one."""
+    rest = longer[1]
+    if rest.currency == shorter[1].currency:
+        rest = Money(max(0, rest.amount_minor - shorter[1].amount_minor), rest.currency)
+    return max(0, longer[0] - shorter[0]), rest
 
 
 def _refunds(count: int, together: Money, at: datetime) -> tuple[EarlierRefund, ...]:

@@ -81,12 +81,23 @@ def outcome_words(outcome: AnyOutcome) -> str:
         case Approve():
             return "approve"
         case Review():
-            by = f", by {moment(outcome.decide_by)}" if outcome.decide_by else ""
-            return f"review: {', then '.join(' or '.join(level) for level in outcome.levels)}{by}"
+            return f"review: {''.join(_review_words(outcome))}"
         case Deny():
             return f"deny: {_plain(outcome.reason)}"
         case Incomplete():
             return f"incomplete: {', '.join(map(_plain, outcome.missing))} needed"
+
+
+def _review_words(review: Review) -> Iterator[str]:
+    yield ", then ".join(" or ".join(level) for level in review.levels)
+    if review.limit is not None:
+        yield f", who may decide up to {review.limit} alone"
+    if review.decide_by is not None:
+        yield f", by {moment(review.decide_by)}"
+    if review.escalate_to:
+        yield f", after that also {' or '.join(review.escalate_to)}"
+    if review.expires_at is not None:
+        yield f", closed at {moment(review.expires_at)}"
 
 
 def explanation_lines(explanation: AnyExplanation, *, full: bool = True) -> Iterator[str]:

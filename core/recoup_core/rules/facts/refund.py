@@ -57,9 +57,11 @@ class Channel(StrEnum):
 class RefundCustomerFacts(CustomerFacts, frozen=True, kw_only=True, omit_defaults=True):
     """Who gets the money, and what they got before; not counting the refund that is decided on."""
 
+    refunds_7d: int | None = 0
+    refunded_7d: Money | None = None
+    """In the currency of the refund; None before the first."""
     refunds_30d: int | None = 0
     refunded_30d: Money | None = None
-    """In the currency of the refund; None before the first."""
     refunds_365d: int | None = 0
     refunded_365d: Money | None = None
 
@@ -87,6 +89,8 @@ class RefundFacts(Facts, frozen=True, kw_only=True, omit_defaults=True):
     """What the payment collected."""
     refunded_before: Money
     """What of it was refunded, or is reserved for refunds, before this one."""
+    refunds_before: int = 0
+    """Earlier refunds of this payment that were not denied, rejected, expired, canceled or failed."""
     share_percent: int
     """What will have been refunded of the payment, this refund included, rounded up to a whole per cent."""
     age_days: int
@@ -98,6 +102,8 @@ class RefundFacts(Facts, frozen=True, kw_only=True, omit_defaults=True):
     """`goodwill` is money beyond what the customer has a claim to; it never changes while a request lives."""
     dispute: str = Dispute.NONE.value
     channel: str = Channel.API.value
+    payments: int = 1
+    """How many payments of one order the request goes over; all amounts are of these together."""
     customer: RefundCustomerFacts | None = None
     subscription: RefundSubscriptionFacts | None = None
     agent: AgentFacts | None = None
@@ -115,6 +121,7 @@ _DECLARED: Final = declared(
     fact("reason", _K.TEXT, "why the money is asked back: one of the policy's own `reasons`"),
     fact("payment_amount", _K.MONEY, "what the payment collected"),
     fact("refunded_before", _K.MONEY, "what of it was refunded or reserved before this refund"),
+    fact("refunds_before", _K.INT, "refunds of this payment before this one that were not denied or ended in nothing"),
     fact("share_percent", _K.INT, "what will have been refunded of the payment, in per cent, rounded up"),
     fact("age_days", _K.INT, "whole days since the payment was made"),
     fact("paid_on", _K.DATE, "the date of the payment"),
@@ -122,7 +129,10 @@ _DECLARED: Final = declared(
     choice("purpose", Purpose, "what was paid comes back, or money is given as goodwill", scope=True),
     choice("dispute", Dispute, "whether the customer went to their bank about the payment"),
     choice("channel", Channel, "how the request came"),
+    fact("payments", _K.INT, "how many payments of one order the request goes over", low=1),
     *CUSTOMER,
+    fact("customer.refunds_7d", _K.INT, "refunds the customer got in the last 7 days", optional=True),
+    fact("customer.refunded_7d", _K.MONEY, "what they came to", optional=True),
     fact("customer.refunds_30d", _K.INT, "refunds the customer got in the last 30 days", optional=True),
     fact("customer.refunded_30d", _K.MONEY, "what they came to", optional=True),
     fact("customer.refunds_365d", _K.INT, "refunds the customer got in the last 365 days", optional=True),
@@ -138,6 +148,13 @@ _PERCENT: Final = 100
 
 
 _AMOUNTS: Final = frozenset({"amount", "currency", "refunded_before", "payment_amount", "share_percent"})
+_WINDOWS: Final = ("7d", "30d", "365d")
+"""Each lies in those after it."""
+
+
+def _follow(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
+    """Change what goes with what was given; only facts that were not given themselves."""
+    return _velocity_follows(_before_follows(_amounts_follow(facts, given), given), given)
 
 
 def _amounts_follow(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
@@ -159,6 +176,27 @@ def _amounts_follow(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
     if "share_percent" not in given and paid.currency == back.currency:
         share = _rounded_up(back.amount_minor * _PERCENT, paid.amount_minor)
     return msgspec.structs.replace(facts, payment_amount=paid, refunded_before=before, share_percent=share)
+
+
+def _before_follows(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
+    """Take what came back before to be one refund, unless it is said how many there were."""
+    if "refunded_before" not in given or "refunds_before" in given:
+        return facts
+    return msgspec.structs.replace(facts, refunds_before=min(facts.refunded_before.amount_minor, 1))
+
+
+def _velocity_follows(facts: RefundFacts, given: Collection[str]) -> RefundFacts:
+    """Count what the customer got in 7 days in the longer windows, too, unless those are given."""
+    customer = facts.customer
+    if customer is None:
+        return facts
+    for what in ("refunds", "refunded"):
+        shortest, *longer = (f"{what}_{window}" for window in _WINDOWS)
+        known = getattr(customer, shortest)
+        if known is not None and f"customer.{shortest}" in given:
+            more = {each: known for each in longer if f"customer.{each}" not in given}
+            customer = msgspec.structs.replace(customer, **more)
+    return msgspec.structs.replace(facts, customer=customer)
 
 
 def _impossible(facts: RefundFacts) -> str | None:
@@ -192,7 +230,7 @@ REFUND: Final = Vocabulary(
         paid_on="2026-11-20",
     ),
     group_types={"customer": RefundCustomerFacts, "subscription": RefundSubscriptionFacts, "agent": AgentFacts},
-    follow=_amounts_follow,
+    follow=_follow,
     impossible=_impossible,
 )
 """The vocabulary of `refund` policies."""

@@ -7,16 +7,18 @@ import msgspec
 
 from recoup_core.domain.money import Money
 from recoup_core.rules.facts import AnyFacts, Fact, FactKind, PolicyKind, Vocabulary
+from recoup_core.rules.language.actions.review import ReviewReader
 from recoup_core.rules.language.condition_reader import ConditionReader
 from recoup_core.rules.language.errors import shown
 from recoup_core.rules.language.yamltext import Broken, Map, Node, as_bool, as_map, as_text
 
 MAX_EXAMPLES: Final = 4_000
-ANSWERS: Final = ("approve", "review", "deny")
+REVIEW: Final = "review"
+ANSWERS: Final = ("approve", REVIEW, "deny")
 """What an example of a refund policy may expect beside the rule."""
 
 _KEYS: Final = ("given", "expect")
-_REFUND_KEYS: Final = (*_KEYS, "answer")
+_REFUND_KEYS: Final = (*_KEYS, "answer", "levels")
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +29,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     expect: str
     answer: str | None = None
     """One of `ANSWERS`, for refunds: what the rule comes to within or beyond its bounds; None: not tested."""
+    levels: tuple[tuple[str, ...], ...] | None = None
+    """Who must decide where the answer is a review, level by level; None: not tested."""
     line: int
     column: int
 
@@ -49,9 +53,10 @@ def read_example(node: Node, reader: ConditionReader) -> Example | None:
     name = None if expect is None else as_text(expect, "`expect`", reader.report)
     facts = None if given is None else read_given(given, reader)
     answer = _answer(mapping.get("answer"), reader)
+    levels = _levels(mapping, answer, reader)
     if name is None or facts is None:
         return None
-    return Example(given=facts, expect=name, answer=answer, line=node.line, column=node.column)
+    return Example(given=facts, expect=name, answer=answer, levels=levels, line=node.line, column=node.column)
 
 
 def example_keys(kind: PolicyKind) -> tuple[str, ...]:
@@ -66,6 +71,17 @@ def _answer(node: Node | None, reader: ConditionReader) -> str | None:
     hint = reader.report.suggest(text, ANSWERS)
     reader.report.add(node, "unknown_value", f"`answer` is never {shown(text)}", hint)
     return None
+
+
+def _levels(mapping: Map, answer: str | None, reader: ConditionReader) -> tuple[tuple[str, ...], ...] | None:
+    node = mapping.get("levels")
+    if node is None or reader.vocabulary.kind is not PolicyKind.REFUND:
+        return None
+    if mapping.get("answer") is None:
+        reader.report.add(node, "missing_key", "`levels` needs `answer: review`")
+    elif answer not in (REVIEW, None):
+        reader.report.add(node, "no_effect", f"`levels` has no effect beside `answer: {answer}`")
+    return ReviewReader(reader.report).levels(node)
 
 
 def _required(mapping: Map, key: str, reader: ConditionReader) -> Node | None:

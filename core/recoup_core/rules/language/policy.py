@@ -1,6 +1,7 @@
 """A policy as a value: what it is for, its rules in order, its examples; named by the digest of its exact text."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from hashlib import sha256
 
 import msgspec
@@ -41,6 +42,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     applies_to: AppliesTo
     reasons: Reasons | None = None
     """Of a refund policy: the reasons it knows; None: any, without evidence."""
+    balance_retries: tuple[timedelta, ...] | None = None
+    """Of a refund policy: the waits before a refund is tried again that the balance at the gateway had no money for;
+    none: a person is asked at once; None: the policy doesn't say."""
     define: Mapping[str, Condition]
     rules: tuple[Rule, ...]
     examples: tuple[Example, ...]

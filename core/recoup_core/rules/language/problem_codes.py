@@ -94,6 +94,18 @@ _ACTIONS: Final = {
         "A currency is in one bound of `approve` and not in another.",
         "List it in each: what can't be told to be within a bound is never approved.",
     ),
+    "expires_too_soon": (
+        "A review is closed before the time that its levels have is over.",
+        "Let `expires` be longer than `within`.",
+    ),
+    "limit_lowered": (
+        "A level of a review may decide less alone than one before it.",
+        "Let `limits` rise from level to level.",
+    ),
+    "limits_and_levels": (
+        "`limits` does not go with the levels of its review.",
+        "Give one entry per level, or one fewer: then the last level may decide any amount alone.",
+    ),
     "empty_window": ("`between` starts and ends at the same time.", "Give a window that has a length."),
     "jitter_too_long": ("`jitter` is as long as the window or longer.", "Shorten it, or widen `between`."),
     "no_time": ("A retry has neither `after` nor `on`.", "Say when to try again."),
@@ -154,6 +166,11 @@ _LINT: Final = {
         Severity.WARNING,
         "More money needs less approval, or bands of amounts overlap.",
         "Let the bands of amounts meet, and each be at least as strict as those below it.",
+    ),
+    "review_limits": (
+        Severity.WARNING,
+        "A level of a review never decides, or a currency has a limit at one level and none at the next.",
+        "List the same currencies in every entry of `limits`, and let each level have amounts of its own.",
     ),
     "unknown_role": (Severity.WARNING, "There is no such role.", "Take the near name, or add it to the names file."),
     "unknown_template": (

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import accumulate
 from typing import Final
 
@@ -10,6 +11,7 @@ import msgspec
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
 from recoup_core.rules.language.actions import ACTIONS, Action, ActionLanguage, Day, RetrySpec, StopReason, StopSpec
 from recoup_core.rules.language.applies import AppliesTo, read_applies_to
+from recoup_core.rules.language.balance import BALANCE_RETRIES, read_balance_retries
 from recoup_core.rules.language.condition_reader import WORDS, ConditionReader
 from recoup_core.rules.language.conditions import Condition
 from recoup_core.rules.language.effort import MAX_CONSTANTS, constants
@@ -45,7 +47,7 @@ REQUIRED_KEYS: Final = ("kind", "name", "applies_to", "rules", "examples")
 POLICY_KEYS: Final = ("kind", "name", "note", "applies_to", "define", "rules", "examples")
 KIND_KEYS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {
     **dict.fromkeys(TIMELINE_KINDS, ("timelines",)),
-    PolicyKind.REFUND: ("effective", "reasons"),
+    PolicyKind.REFUND: ("effective", "reasons", BALANCE_RETRIES),
 }
 """Keys that only policies of one kind have."""
 
@@ -139,6 +141,7 @@ class _PolicyReader:
         note = self._note(root.get("note"))
         scope, dates = root.get("applies_to"), root.get("effective")
         applies_to = None if scope is None else read_applies_to(scope, dates, self.conditions)
+        waits = self._balance_retries()
         self._define(root.get("define"))
         rules = self._rules(root.get("rules"))
         self.rules_hold = not self.report.problems
@@ -155,11 +158,16 @@ class _PolicyReader:
             source=source,
             applies_to=applies_to,
             reasons=self.reasons,
+            balance_retries=waits,
             define=self.conditions.defined,
             rules=rules,
             examples=examples,
             timelines=timelines,
         )
+
+    def _balance_retries(self) -> tuple[timedelta, ...] | None:
+        node = self.root.get(BALANCE_RETRIES) if BALANCE_RETRIES in KIND_KEYS.get(self.kind, ()) else None
+        return None if node is None else read_balance_retries(node, self.report)
 
     def _keys(self, mapping: Map, what: str, known: tuple[str, ...], required: tuple[str, ...]) -> None:
         for key, _ in mapping.entries:

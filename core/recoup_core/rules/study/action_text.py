@@ -1,12 +1,13 @@
 """What rules do, in words for people who don't read policies."""
 
 from collections.abc import Mapping
-from datetime import time, timedelta
+from datetime import time
 from typing import Final
 
 from recoup_core.domain.payment import CredentialRole
-from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec, ReviewSpec
+from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec
 from recoup_core.rules.language.actions.retry import Day, RetrySpec, StopSpec
+from recoup_core.rules.language.actions.review import ReviewSpec
 from recoup_core.rules.language.actions.steps import (
     CancelSubscription,
     DowngradeSubscription,
@@ -54,9 +55,8 @@ def action_lines(action: Action) -> tuple[str, ...]:
             return (f"no dunning: {reason}",)
         case ApproveSpec():
             return (_approve(action),)
-        case ReviewSpec(levels=levels):
-            people = ", then by ".join(" or ".join(level) for level in levels)
-            return (f"review by {people}{_within(action.within)}",)
+        case ReviewSpec():
+            return (_review(action),)
         case DenySpec(reason=reason):
             return (f"deny: {reason.replace('_', ' ')}",)
 
@@ -83,10 +83,6 @@ def _retry(spec: RetrySpec) -> str:
 def _window(between: tuple[time, time], zone: str) -> str:
     place = "the customer's time" if zone == CUSTOMER_ZONE else zone
     return f"between {between[0]:%H:%M} and {between[1]:%H:%M} ({place})"
-
-
-def _within(length: timedelta | None) -> str:
-    return "" if length is None else f", within {in_words(length)}"
 
 
 def _step(step: StepSpec) -> str:
@@ -131,6 +127,28 @@ def _approve(spec: ApproveSpec) -> str:
         amount = [] if bound.amount is None else [_amounts(bound.amount)]
         bounds.append(f"{' and '.join((*count, *amount))} per customer in {in_words(bound.within)}")
     return f"approve within bounds: {'; '.join(bounds)}" if bounds else "approve"
+
+
+def _review(spec: ReviewSpec) -> str:
+    parts = [f"review by {_people(spec)}"]
+    if spec.within is not None:
+        parts.append(f"within {in_words(spec.within)}")
+    if spec.escalate_to:
+        parts.append(f"after that also by {' or '.join(spec.escalate_to)}")
+    if spec.expires is not None:
+        parts.append(f"closed after {in_words(spec.expires)}")
+    return ", ".join(parts)
+
+
+def _people(spec: ReviewSpec) -> str:
+    levels = [" or ".join(level) for level in spec.levels]
+    if not spec.limits:
+        return ", then by ".join(levels)
+    limits = [f" up to {_amounts(limit)}" for limit in spec.limits]
+    if len(limits) < len(levels):
+        return ", else by ".join(f"{level}{limit}" for level, limit in zip(levels, [*limits, ""], strict=True))
+    alone = ", else by ".join(f"{level}{limit}" for level, limit in zip(levels, limits, strict=True))
+    return f"{alone}, else by all of them in order"
 
 
 def _amounts(amounts: Mapping[str, int]) -> str:

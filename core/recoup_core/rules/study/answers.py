@@ -1,14 +1,14 @@
 """The answers that a refund policy's examples expect beside the rule: approved by itself, reviewed, or denied.
 
-Bounds need more than facts. What today and the last 30 days were like is taken from `agent.refunded_today`,
-`customer.refunds_30d` and `customer.refunded_30d`; all evidence is taken to be there.
+Bounds need more than facts. What today and the last year were like is taken from `agent.refunded_today` and from the
+customer's refunds of 7, 30 and 365 days (`customer.refunds_30d`, `customer.refunded_30d`); all evidence is there.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from recoup_core.rules.deciding.refund import Approve, Deny, Incomplete, Review, act
+from recoup_core.rules.deciding.refund import Approve, Deny, Incomplete, RefundOutcome, Review, act
 from recoup_core.rules.deciding.what_if import WhatIf, made_up_refund
 from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.facts import Facts, RefundFacts
@@ -19,6 +19,7 @@ from recoup_core.rules.language.schema import Policy
 EXAMPLE_NOW: Final = datetime(2026, 1, 7, 10, 0, tzinfo=UTC)
 """When an example's decision is made: a Wednesday morning. Only whether a rule's `otherwise` counts hangs on it."""
 
+Levels = tuple[tuple[str, ...], ...]
 _WORDS: Final[Mapping[type, str]] = {Approve: "approve", Review: "review", Deny: "deny", Incomplete: "incomplete"}
 
 
@@ -38,9 +39,10 @@ def answer_problem(compiled: CompiledPolicy, example: Example, facts: Facts) -> 
         return None
     rule = next(rule for rule in compiled.policy.rules if rule.name == example.expect)
     outcome, actions, _ = act(rule, facts, made_up_refund(compiled, facts, WhatIf(now=EXAMPLE_NOW)))
-    came = _WORDS[type(outcome)]
-    if came == example.answer:
+    apart = _apart(example.answer, example.levels, outcome)
+    if apart is None:
         return None
+    expected, came = apart
     why = "; ".join(because for action in actions for because in action.because)
     return Problem(
         file=compiled.policy.source,
@@ -48,5 +50,19 @@ def answer_problem(compiled: CompiledPolicy, example: Example, facts: Facts) -> 
         column=example.column,
         rule=example.expect,
         code="answer_failed",
-        message=f"expected the answer {shown(example.answer)}, but it is {shown(came)} ({why})",
+        message=f"expected the answer {shown(expected)}, but it is {shown(came)} ({why})",
     )
+
+
+def _apart(answer: str, levels: Levels | None, outcome: RefundOutcome) -> tuple[str, str] | None:
+    """Return what was expected and what came in words; None: they are the same."""
+    came = _WORDS[type(outcome)]
+    if came != answer or levels is None or not isinstance(outcome, Review):
+        return None if came == answer else (answer, came)
+    if [set(level) for level in levels] == [set(level) for level in outcome.levels]:
+        return None
+    return _people(levels), _people(outcome.levels)
+
+
+def _people(levels: Levels) -> str:
+    return ", then ".join(" or ".join(level) for level in levels)

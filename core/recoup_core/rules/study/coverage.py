@@ -4,8 +4,8 @@ A *branch* is one node of a condition's tree (a comparison, an `all`, `any` or `
 one of two results: true, or not true (false, or can't be told). It is covered when an evaluation that some example or
 timeline causes gives that result. Evaluations are those that decide: rules below the one that fires are not looked at,
 `all` ends at the first part that is false and `any` at the first that is true, so what they pass over is not covered.
-The inside of a named condition counts once, wherever the name is used. A branch that no facts at all can lead to does
-not count.
+The inside of a named condition counts once, wherever the name is used. Each level that decides by the `limits` of a
+review is a branch, too. A branch that no facts at all can lead to does not count.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +20,7 @@ from recoup_core.rules.language.condition_text import condition_text
 from recoup_core.rules.language.conditions import All, AnyOf, Comparison, Condition, Named, Not, walk
 from recoup_core.rules.language.schema import Policy, Rule
 from recoup_core.rules.study.formulas import Budget
+from recoup_core.rules.study.levels_tried import LevelsTried, Untried
 from recoup_core.rules.study.reach import OnePolicy
 from recoup_core.rules.study.solve import Goal, Undecided, Wanted
 
@@ -116,8 +117,9 @@ def cover(policy: Policy, tries: Iterable[Try]) -> Coverage:
     open_branches = [
         (group, wanted) for key, group in uses.items() for wanted in Wanted if (key, wanted) not in watch.seen
     ]
-    missing = tuple(_missing(policy, open_branches))
-    covered = 2 * len(uses) - len(open_branches)
+    levels = [_level(policy, level) for level in watch.levels.untried(Budget(MAX_STEPS))]
+    missing = (*_missing(policy, open_branches), *levels)
+    covered = 2 * len(uses) - len(open_branches) + watch.levels.count
     return Coverage(rules=watch.rules(), branches=covered + len(missing), covered=covered, missing=missing)
 
 
@@ -129,11 +131,14 @@ class _Watch:
         self._leaves: dict[int, Closure] = {}
         self.seen: set[tuple[Key, Wanted]] = set()
         self._fired = [[0, 0] for _ in policy.rules]
+        self.levels = LevelsTried(policy)
 
     def run(self, each: Try) -> None:
         for number, rule in enumerate(self._policy.rules):
             if rule.when is None or self._look(rule.when, (str(number), ()), each.facts) is True:
-                self._fired[number][each.otherwise and rule.otherwise is not None] += 1
+                otherwise = each.otherwise and rule.otherwise is not None
+                self._fired[number][otherwise] += 1
+                self.levels.note(number, otherwise, each.facts)
                 return
 
     def rules(self) -> tuple[RuleCovered, ...]:
@@ -233,12 +238,26 @@ def _branch(policy: Policy, node: _Node, wanted: Wanted, facts: Facts | None) ->
     rule = policy.rules[node.rule]
     defined = not node.key[0].isdigit()
     first = next(walk(node.condition))
-    given = None if facts is None else given_text(minimal_given(facts, policy.vocabulary, policy.baseline))
     return Branch(
         rule=None if defined else rule.name,
         define=node.key[0] if defined else None,
         line=first.line if defined or not isinstance(node.condition, Named) else rule.line,
         condition=condition_text(node.condition),
         wanted=wanted,
-        given=given,
+        given=_given(policy, facts),
     )
+
+
+def _level(policy: Policy, level: Untried) -> Branch:
+    return Branch(
+        rule=level.rule.name,
+        define=None,
+        line=level.rule.line,
+        condition=level.words,
+        wanted=Wanted.TRUE,
+        given=_given(policy, level.facts),
+    )
+
+
+def _given(policy: Policy, facts: Facts | None) -> str | None:
+    return None if facts is None else given_text(minimal_given(facts, policy.vocabulary, policy.baseline))

@@ -33,7 +33,10 @@ class KeptDecision(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     merchant_id: str
-    case_id: UUID
+    case_id: UUID | None = None
+    """The recovery case it was made about; None: it was about a refund."""
+    refund_id: UUID | None = None
+    """The refund that it was made about."""
     kind: str
     policy_digest: str
     rule: str
@@ -80,12 +83,18 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     decision_id: UUID
     merchant_id: str
-    case_id: UUID
+    case_id: UUID | None = None
+    refund_id: UUID | None = None
     kind: str
     policy_digest: str
     decided_at: datetime
     because: str
     details: tuple[Detail, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """What was decided about, for people: the case or the refund, by its id."""
+        return f"case {self.case_id}" if self.refund_id is None else f"refund {self.refund_id}"
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +200,7 @@ def _difference(row: KeptDecision, because: str, details: tuple[Detail, ...] = (
         decision_id=row.id,
         merchant_id=row.merchant_id,
         case_id=row.case_id,
+        refund_id=row.refund_id,
         kind=row.kind,
         policy_digest=row.policy_digest,
         decided_at=row.decided_at,

@@ -18,6 +18,7 @@ from recoup_core.rules.language.examples import read_example
 from recoup_core.rules.language.schema import Policy, read_policy
 from recoup_core.rules.language.yamltext import read_tree
 from recoup_core.rules.study.diff import Change, KindsDiffer, PolicyDiff, compare
+from recoup_core.rules.study.diff.text import diff_lines
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 ACTIONS = ("stop: manual_review", "stop: not_retryable", "retry: {after: [1d]}")
@@ -230,6 +231,63 @@ def test_refunds_are_compared_with_their_reasons() -> None:
     assert said(larger.changes) == [
         ("review by lead or finance, then by director", "approve", "{amount: {EUR: 50.01}, reason: damaged}")
     ]
+
+
+REVIEW = "levels: [[lead, finance], [director]]"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ", limits: [{EUR: 9.00}]"),
+        (", limits: [{EUR: 9.00}]", ", limits: [{EUR: 8.00}]"),
+        (", limits: [{EUR: 9.00}]", ", limits: [{EUR: 9.00}, {EUR: 90.00}]"),
+        (", within: 1d", ", within: 1d, escalate_to: [admin]"),
+        (", within: 1d, escalate_to: [admin]", ", within: 1d, escalate_to: [admin, owner]"),
+        ("", ", expires: 9d"),
+        (", expires: 9d", ", expires: 8d"),
+    ],
+)
+def test_all_that_a_review_says_is_part_of_its_meaning(before: str, after: str) -> None:
+    """Whoever may decide more, or longer, than before reads it in the difference."""
+    old, new = (read(REFUND.replace(REVIEW, f"{REVIEW}{more}")) for more in (before, after))
+
+    [(was, now, _)] = said(compare(old, new).changes)
+    assert was != now
+    assert all(words.startswith("review by lead or finance") for words in (was, now))
+
+
+def test_a_review_in_another_spelling_means_the_same() -> None:
+    """The order of roles and of currencies, and the unit of a time, make no difference."""
+    one, other = (
+        REFUND.replace(REVIEW, f"{REVIEW}, {more}")
+        for more in (
+            "limits: [{EUR: 9.00, JPY: 90}], within: 48h, escalate_to: [admin, owner], expires: 14d",
+            "limits: [{JPY: 90, EUR: 9.00}], within: 2d, escalate_to: [owner, admin], expires: 2w",
+        )
+    )
+
+    assert compare(read(one), read(other)).same
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("", "balance_retries: [4h, 1d]", "not said, now 4h, 1d"),
+        ("balance_retries: [4h, 1d]", "balance_retries: []", "4h, 1d, now none, a person is asked"),
+        ("balance_retries: []", "", "none, a person is asked, now not said"),
+    ],
+)
+def test_how_often_a_refund_without_balance_is_tried_is_told(before: str, after: str, words: str) -> None:
+    """It is part of the meaning though no rule decides it."""
+    old, new = (read(REFUND.replace("rules:", f"{more}\nrules:")) for more in (before, after))
+
+    found = compare(old, new)
+
+    assert not found.same
+    assert found.balance == (f"waits for the gateway's balance: {words}",)
+    assert f"! waits for the gateway's balance: {words}" in list(diff_lines(found))
+    assert compare(new, new).balance == ()
 
 
 def test_policies_of_two_kinds_are_not_compared() -> None:

@@ -35,6 +35,12 @@ def gt(*amounts: str) -> str:
     return f"{{amount: {{gt: {{{', '.join(amounts)}}}}}}}"
 
 
+JUMP, NEVER_ALONE, HIGH = (
+    "review: {levels: [[support_lead], [finance]], limits: [{EUR: 60.00}]}",
+    "review: {levels: [[support_lead], [finance]], limits: [{EUR: 20.00}, {EUR: 60.00}]}",
+    "review: {levels: [[support_lead], [finance]], limits: [{EUR: 90.00}, {EUR: 900.00}]}",
+)
+
 # rules, last rule; then (line, code, words of the message)
 CASES: list[tuple[list[tuple[str, str]], str, list[tuple[int, str, str]]]] = [
     ([(lte("EUR: 50.00"), AUTO), (lte("EUR: 500.00"), ONE)], TWO, []),
@@ -82,6 +88,34 @@ CASES: list[tuple[list[tuple[str, str]], str, list[tuple[int, str, str]]]] = [
     ([("{amount: {gte: {EUR: 30.00}}, dispute: inquiry}", ONE), (lte("EUR: 50.00"), AUTO)], DENY, []),
     ([("{amount: {gte: {EUR: 30.00}}}", ONE), (lte("EUR: 50.00"), ONE)], DENY, []),
     ([("{age_days: {gt: 30}}", TWO)], AUTO, []),
+    ([(lte("EUR: 50.00"), AUTO)], JUMP, []),
+    ([(lte("EUR: 50.00"), AUTO), (lte("EUR: 500.00"), JUMP)], TWO, []),
+    ([(lte("EUR: 50.00"), AUTO), (lte("EUR: 500.00"), NEVER_ALONE)], TWO, []),
+    (
+        [(lte("EUR: 50.00"), NEVER_ALONE), (lte("EUR: 500.00"), NEVER_ALONE)],
+        ONE,
+        [(7, "approval_overlap", "500.01 EUR needs 1 level of review, but the smaller 60.01 EUR needs 2 levels")],
+    ),
+    (
+        [(lte("EUR: 50.00"), TWO)],
+        HIGH,
+        [(6, "approval_overlap", "50.01 EUR needs 1 level of review, but the smaller 49.00 EUR needs 2 levels")],
+    ),
+    (
+        [(lte("EUR: 50.00"), TWO), (gt("EUR: 100.00"), TWO)],
+        HIGH,
+        [
+            (7, "approval_gap", "50.01 EUR falls through to this last rule (1 level of review)"),
+            (7, "approval_overlap", "50.01 EUR needs 1 level of review"),
+        ],
+    ),
+    ([], NEVER_ALONE, []),
+    ([("{amount: {gte: {EUR: 30.00}}}", ONE), (lte("EUR: 50.00"), JUMP)], DENY, []),
+    (
+        [("{amount: {gte: {EUR: 30.00}}}", TWO), (lte("EUR: 50.00"), JUMP)],
+        DENY,
+        [(6, "approval_overlap", "49.00 EUR is in both and goes to 'r0'")],
+    ),
 ]
 
 

@@ -58,7 +58,7 @@ def test_without_a_list_what_comes_with_recoup_counts(problems: Find) -> None:
 
 
 def test_all_levels_of_a_review_are_looked_at(problems: Find) -> None:
-    """Also where the review is only what happens beyond an approval's bounds."""
+    """Also where the review is only what happens beyond an approval's bounds; and who takes over when it is late."""
     text = """kind: refund
 name: r
 applies_to: {method: card}
@@ -67,12 +67,12 @@ rules:
     when: {agent.role: leed}
     approve: {per_day: {EUR: 10.00}}
     otherwise: {review: {levels: [[lead], [financ, lead]]}}
-  - {name: rest, review: {levels: [[leat]]}}
+  - {name: rest, review: {levels: [[leat]], within: 1d, escalate_to: [finanse]}}
 examples:
   - {given: {agent.role: leed}, expect: small}
   - {given: {}, expect: rest}
 """
-    assert [line for _, line, _, _ in told(problems(text, NAMES))] == [6, 8, 9]
+    assert [line for _, line, _, _ in told(problems(text, NAMES))] == [6, 8, 9, 9]
 
 
 def test_shipped_policies_use_only_known_words(problems: Find) -> None:

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 from tests.core.rules.simulation.cases import OLD, START, a_case, simulated
 
+from recoup_core.rules.deciding.refund import Review
 from recoup_core.rules.language.errors import PolicyInvalid
+from recoup_core.rules.sets.simulation.compare import refund_changes
 from recoup_core.rules.sets.simulation.judge import WHEN, WITHIN_BOUNDS
 from recoup_core.rules.sets.simulation.report import SimulationReport, merged
 from recoup_core.rules.study.history import HistoryCase, HistoryDecision
@@ -307,6 +309,44 @@ def test_refunds_are_compared_by_their_answers() -> None:
     assert report.changes["reviews"].tally.amounts == {"EUR": 8000}
     assert report.questions == {WITHIN_BOUNDS: 1}
     assert (report.answers["approve"].before, report.answers["approve"].after) == (1, 0)
+
+
+def test_reviews_are_compared_by_who_decides() -> None:
+    """By facts alone it follows to which level an amount jumps; roles in another order are the same people."""
+    new = REFUND.replace("[finance]]}}", "[finance, admin]], limits: [{EUR: 80.00}]}}")
+    asked = {"method": "card", "payment_amount": "100.00 EUR", "age_days": 10}
+    both = [["support_lead"], ["finance"]]
+    cases = [
+        foreign("refund", {**asked, "amount": "80.00 EUR"}, {"type": "review", "levels": both}),
+        foreign("refund", {**asked, "amount": "80.00 EUR"}, {"type": "review", "levels": [["support_lead"]]}),
+        foreign("refund", {**asked, "amount": "80.01 EUR"}, {"type": "review", "levels": [["admin", "finance"]]}),
+    ]
+
+    report = simulated(cases, new)
+
+    assert parts(report) == {"different": 1, "same": 2}
+    assert report.changes["other_levels"].tally.cases == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        ({"decide_by": START}, {"decide_by": START}, []),
+        ({"decide_by": START}, {"decide_by": START + timedelta(days=1)}, ["later"]),
+        ({"decide_by": START}, {"decide_by": START - timedelta(days=1)}, ["earlier"]),
+        ({"expires_at": START}, {"expires_at": START + timedelta(days=1)}, ["later"]),
+        ({"decide_by": START, "expires_at": START}, {"decide_by": START, "expires_at": None}, []),
+        ({}, {"escalate_to": ("admin",)}, ["other_levels"]),
+        ({"escalate_to": ("a", "b")}, {"escalate_to": ("b", "a")}, []),
+    ],
+)
+def test_reviews_by_the_same_people_differ_by_their_times(
+    before: dict[str, Any], after: dict[str, Any], changes: list[str]
+) -> None:
+    """What isn't known of one of them is not compared."""
+    old, new = (Review(levels=(("lead", "finance"),), **more) for more in (before, after))
+
+    assert refund_changes(old, new, SimulationReport()) == changes
 
 
 def test_parts_add_up_whatever_the_split() -> None:

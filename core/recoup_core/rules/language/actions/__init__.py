@@ -8,8 +8,9 @@ import msgspec
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.facts.stops import StopReason
 from recoup_core.rules.language.actions.dunning import DunningReader
-from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec, RefundReader, ReviewSpec
+from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec, RefundReader
 from recoup_core.rules.language.actions.retry import Day, RetryReader, RetrySpec, StopSpec
+from recoup_core.rules.language.actions.review import ReviewSpec
 from recoup_core.rules.language.actions.steps import On, QuietSpec, StepSpec, StepsSpec
 from recoup_core.rules.language.errors import Report
 from recoup_core.rules.language.yamltext import Map, Node

@@ -1,27 +1,19 @@
 """What a rule of a refund policy does: approve within bounds, have it reviewed level by level, or deny for a reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from recoup_core.rules.language.actions.values import ValueReader
-from recoup_core.rules.language.constants import ConstantReader
-from recoup_core.rules.language.errors import Report, shown
+from recoup_core.rules.language.actions.review import Amounts, FieldReader, ReviewReader
+from recoup_core.rules.language.errors import shown
 from recoup_core.rules.language.reasons import token
-from recoup_core.rules.language.yamltext import Map, Node, Scalar, as_list, as_map
+from recoup_core.rules.language.yamltext import Map, Node, Scalar
 
 AUTO: Final = "auto"
 """`approve: auto` sets no bound."""
 
-MAX_LEVELS: Final = 5
-"""Levels of one review, each decided by another person."""
-
-MAX_LEVEL_ROLES: Final = 10
-"""Roles of one level; whoever has one of them may decide it."""
-
-MAX_REVIEW: Final = timedelta(days=60)
 MAX_CUSTOMER_REFUNDS: Final = 1_000
 MAX_CUSTOMER_WINDOW: Final = timedelta(days=366)
 """As far back as `per_customer` looks."""
@@ -29,9 +21,6 @@ MAX_CUSTOMER_WINDOW: Final = timedelta(days=366)
 MAX_PAYMENT_AGE: Final = timedelta(days=3_660)
 
 _ONE_DAY: Final = timedelta(days=1)
-
-Amounts = Mapping[str, int]
-"""Minor units per currency; an amount in another currency can't be told to be within."""
 
 
 class CustomerBound(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,27 +49,14 @@ class ApproveSpec(msgspec.Struct, frozen=True, kw_only=True):
         return any(bound is not None for bound in bounds)
 
 
-class ReviewSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Ask people, one level after the other; all must agree."""
-
-    levels: tuple[tuple[str, ...], ...]
-    """Per level the roles of which one decides it."""
-    within: timedelta | None = None
-    """How long after the request all levels shall have decided."""
-
-
 class DenySpec(msgspec.Struct, frozen=True, kw_only=True):
     """Refuse the refund."""
 
     reason: str
 
 
-class RefundReader(ValueReader):
+class RefundReader(ReviewReader):
     """Reads the actions of one refund policy."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(report)
-        self.constants = ConstantReader(report)
 
     def approve(self, node: Node) -> ApproveSpec | None:
         """Read `auto`, or bounds."""
@@ -90,7 +66,7 @@ class RefundReader(ValueReader):
             hint = "write `approve: auto`, or bounds: {per_agent_day: {EUR: 500.00}}"
             self.report.add(node, "unknown_value", f"`approve` is never {shown(node.text)}", hint)
             return None
-        fields = self._fields(node, "approve", APPROVE_FIELDS)
+        fields = self.fields(node, "approve", APPROVE_FIELDS)
         if fields is None:
             return None
         if not fields:
@@ -98,11 +74,6 @@ class RefundReader(ValueReader):
             return None
         spec = ApproveSpec(**fields)
         return spec if isinstance(node, Map) and self._sensible(spec, node) else None
-
-    def review(self, node: Node) -> ReviewSpec | None:
-        """Read levels of roles, and the time they have."""
-        fields = self._fields(node, "review", REVIEW_FIELDS, needed=("levels",))
-        return None if fields is None else ReviewSpec(**fields)
 
     def deny(self, node: Node) -> DenySpec | None:
         """Read the reason, a word that programs can tell apart."""
@@ -125,15 +96,15 @@ class RefundReader(ValueReader):
 
     def per_agent_day(self, node: Node) -> Amounts | None:
         """Read how much of one agent's requests is approved in a day."""
-        return self._bounds(node, "`per_agent_day`")
+        return self.above_zero(node, "`per_agent_day`")
 
     def per_day(self, node: Node) -> Amounts | None:
         """Read how much is approved in a day."""
-        return self._bounds(node, "`per_day`")
+        return self.above_zero(node, "`per_day`")
 
     def per_customer(self, node: Node) -> CustomerBound | None:
         """Read how often and how much one customer gets back."""
-        fields = self._fields(node, "per_customer", CUSTOMER_FIELDS, needed=("within",))
+        fields = self.fields(node, "per_customer", CUSTOMER_FIELDS, needed=("within",))
         if fields is None:
             return None
         if fields.keys() == {"within"}:
@@ -147,7 +118,7 @@ class RefundReader(ValueReader):
 
     def customer_amount(self, node: Node) -> Amounts | None:
         """Read what the refunds may come to."""
-        return self._bounds(node, "`amount`")
+        return self.above_zero(node, "`amount`")
 
     def customer_window(self, node: Node) -> timedelta | None:
         """Read how far back is counted."""
@@ -160,43 +131,6 @@ class RefundReader(ValueReader):
             self.report.add(node, "bad_duration", "the age of a payment is counted in whole days", "30d, 2w")
             return None
         return age
-
-    def levels(self, node: Node) -> tuple[tuple[str, ...], ...] | None:
-        """Read the levels in their order."""
-        items = as_list(node, "`levels`", self.report, most=MAX_LEVELS)
-        if items is None:
-            return None
-        read = [self._level(item) for item in items]
-        found = tuple(level for level in read if level is not None)
-        return found if len(found) == len(read) else None
-
-    def review_time(self, node: Node) -> timedelta | None:
-        """Read the time that all levels have together."""
-        return self.duration(node, "`within`", MAX_REVIEW)
-
-    def _level(self, node: Node) -> tuple[str, ...] | None:
-        if isinstance(node, Scalar) and node.text.strip():
-            self.report.add(node, "wrong_type", "a level must be a list of roles", f"write [{node.text}]")
-            return None
-        items = as_list(node, "a level", self.report, most=MAX_LEVEL_ROLES)
-        if items is None:
-            return None
-        roles = [token(item, "a role", self.report) for item in items]
-        for index, role in enumerate(roles):
-            if role is not None and role in roles[:index]:
-                hint = "two people of one role: two levels"
-                self.report.add(items[index], "duplicate_value", f"{shown(role)} stands twice in the level", hint)
-        found = tuple(role for role in roles if role is not None)
-        return found if len(found) == len(roles) else None
-
-    def _bounds(self, node: Node, what: str) -> Amounts | None:
-        mapping = self.constants.currencies(node, what)
-        amounts = None if mapping is None else self.constants.amounts(node, what)
-        for key, value in mapping.entries if mapping is not None else ():
-            if amounts is not None and amounts[key.text] == 0:
-                message = f"{what} of 0 {key.text} approves nothing"
-                self.report.add(value, "out_of_range", message, "leave the currency out")
-        return amounts
 
     def _sensible(self, spec: ApproveSpec, at: Map) -> bool:
         """Refuse bounds that can't bite, and currencies that one bound lists and another forgets."""
@@ -213,37 +147,8 @@ class RefundReader(ValueReader):
             self.report.add(at.get("per_agent_day"), "no_effect", message)
         return not uneven and not idle
 
-    def _fields(
-        self, node: Node, what: str, table: Mapping[str, "_Field"], needed: tuple[str, ...] = ()
-    ) -> dict[str, Any] | None:
-        """Read a mapping by a table of keys; None where something in it is wrong."""
-        mapping = as_map(node, f"`{what}`", self.report, _WRITTEN.get(what))
-        if mapping is None:
-            return None
-        fields: dict[str, Any] = {}
-        for key, value in mapping.entries:
-            read = table.get(key.text)
-            if read is None:
-                hint = self.report.suggest(key.text, tuple(table))
-                self.report.add(key, "unknown_key", f"`{what}` has no key {shown(key.text)}", hint)
-                continue
-            fields[key.text] = read(self, value)
-        missing = [key for key in needed if mapping.get(key) is None]
-        for key_name in missing:
-            self.report.add(mapping, "missing_key", f"`{what}` needs `{key_name}`")
-        bad = missing or len(fields) < len(mapping.entries) or any(value is None for value in fields.values())
-        return None if bad else fields
 
-
-_WRITTEN: Final = {
-    "review": "write {levels: [[support_lead]]}",
-    "approve": "write `auto`, or bounds: {per_agent_day: {EUR: 500.00}}",
-    "per_customer": "write {count: 3, within: 30d}",
-}
-"""How a mapping is written that somebody put something else for."""
-
-_Field = Callable[[RefundReader, Node], Any]
-APPROVE_FIELDS: Final[Mapping[str, _Field]] = {
+APPROVE_FIELDS: Final[Mapping[str, FieldReader]] = {
     "per_agent_day": RefundReader.per_agent_day,
     "per_day": RefundReader.per_day,
     "per_customer": RefundReader.per_customer,
@@ -251,15 +156,9 @@ APPROVE_FIELDS: Final[Mapping[str, _Field]] = {
 }
 """Per bound of `approve`, how its value is read."""
 
-CUSTOMER_FIELDS: Final[Mapping[str, _Field]] = {
+CUSTOMER_FIELDS: Final[Mapping[str, FieldReader]] = {
     "count": RefundReader.customer_count,
     "amount": RefundReader.customer_amount,
     "within": RefundReader.customer_window,
 }
 """Per key of `per_customer`, how its value is read."""
-
-REVIEW_FIELDS: Final[Mapping[str, _Field]] = {
-    "levels": RefundReader.levels,
-    "within": RefundReader.review_time,
-}
-"""Per key of `review`, how its value is read."""

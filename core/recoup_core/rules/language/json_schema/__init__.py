@@ -10,8 +10,9 @@ import msgspec
 
 from recoup_core.rules.facts import VOCABULARIES, PolicyKind
 from recoup_core.rules.language.actions import ACTIONS
+from recoup_core.rules.language.balance import BALANCE_RETRIES, MAX_BALANCE_RETRIES
 from recoup_core.rules.language.examples import ANSWERS, MAX_EXAMPLES, example_keys
-from recoup_core.rules.language.json_schema.actions import action_schemas, kind_actions, shared_actions
+from recoup_core.rules.language.json_schema.actions import action_schemas, kind_actions, levels_schema, shared_actions
 from recoup_core.rules.language.json_schema.conditions import DEFINED_NAME, shared_values, vocabulary_definitions
 from recoup_core.rules.language.json_schema.meanings import KEY_MEANINGS
 from recoup_core.rules.language.json_schema.pieces import Schema, listing, mapping, one_of_keys, ref, text, told, word
@@ -99,6 +100,7 @@ def _kind_definitions(kind: PolicyKind) -> dict[str, Schema]:
         "examples": listing(ref(f"{kind.value}.example"), MAX_EXAMPLES),
         "timelines": timelines(kind),
         "reasons": _reasons(),
+        BALANCE_RETRIES: listing(ref("duration"), MAX_BALANCE_RETRIES, least=0),
         "effective": mapping({"from": ref("date"), "until": ref("date")}, least=1),
     }
     keys = (*POLICY_KEYS, *KIND_KEYS.get(kind, ()))
@@ -131,7 +133,10 @@ def _rule(kind: PolicyKind) -> Schema:
 def _example(kind: PolicyKind) -> Schema:
     parts = {"given": _told(ref(f"{kind.value}.given"), "given"), "expect": _told(ref("rule_name"), "expect")}
     parts["answer"] = _told(word(ANSWERS), "answer")
-    return mapping({key: parts[key] for key in example_keys(kind)}, required=["given", "expect"])
+    parts["levels"] = _told(levels_schema(), "example.levels")
+    keys = example_keys(kind)
+    schema = mapping({key: parts[key] for key in keys}, required=["given", "expect"])
+    return {**schema, "dependentRequired": {"levels": ["answer"]}} if "levels" in keys else schema
 
 
 def _told(schema: Schema, key: str) -> Schema:

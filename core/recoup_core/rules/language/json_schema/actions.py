@@ -19,11 +19,9 @@ from recoup_core.rules.language.actions.refund import (
     AUTO,
     CUSTOMER_FIELDS,
     MAX_CUSTOMER_REFUNDS,
-    MAX_LEVEL_ROLES,
-    MAX_LEVELS,
-    REVIEW_FIELDS,
 )
 from recoup_core.rules.language.actions.retry import MAX_RETRIES, MAX_WAITS, RETRY_FIELDS
+from recoup_core.rules.language.actions.review import MAX_LEVEL_ROLES, MAX_LEVELS, REVIEW_FIELDS
 from recoup_core.rules.language.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.language.json_schema.pieces import (
     Schema,
@@ -149,13 +147,34 @@ _CUSTOMER_KEYS: Final[Mapping[str, Schema]] = {
     "amount": told(ref("amounts"), "What they come to, this one included."),
     "within": told(ref("duration"), "How far back they count.", example="within: 30d"),
 }
+
+
+def levels_schema() -> Schema:
+    """Return levels of roles."""
+    return listing(listing(ref("word"), MAX_LEVEL_ROLES), MAX_LEVELS)
+
+
 _REVIEW_KEYS: Final[Mapping[str, Schema]] = {
     "levels": told(
-        listing(listing(ref("word"), MAX_LEVEL_ROLES), MAX_LEVELS),
+        levels_schema(),
         "Who decides, level after level: per level the roles, one of which decides. All levels must agree.",
         example="levels: [[support_lead], [finance, finance_director]]",
     ),
+    "limits": told(
+        listing(ref("amounts"), MAX_LEVELS),
+        "The most that each level may decide alone; the first that may decides, all in order where none may. The last "
+        "level may be left out: then it may decide any amount.",
+        example="limits: [{EUR: 500.00}, {EUR: 5000.00}]",
+    ),
     "within": told(ref("duration"), "How long all levels have together.", example="within: 2d"),
+    "escalate_to": told(
+        listing(ref("word"), MAX_LEVEL_ROLES),
+        "Roles that may decide in place of any open level once `within` is over.",
+        example="escalate_to: [finance]",
+    ),
+    "expires": told(
+        ref("duration"), "How long after the request it is closed if nobody has decided.", example="expires: 14d"
+    ),
 }
 
 
@@ -184,6 +203,11 @@ def _step() -> Schema:
     return one_of_keys({**mapping(keys), "dependentRequired": goes_with, "allOf": [moments]}, list(STEP_ACTIONS))
 
 
+def _review() -> Schema:
+    keys = mapping({key: _REVIEW_KEYS[key] for key in REVIEW_FIELDS}, required=["levels"])
+    return {**keys, "dependentRequired": {"escalate_to": ["within"]}}
+
+
 def _approve() -> Schema:
     bounds = mapping({key: _APPROVE_KEYS[key] for key in APPROVE_FIELDS}, least=1)
     meaning = "Approve without a person: `auto`, or within bounds that count what was approved before plus this refund."
@@ -207,8 +231,8 @@ _ACTIONS: Final[Mapping[str, Schema]] = {
     "quiet": told(text(most=MAX_REASON), "No dunning, for this reason.", example="quiet: the account manager calls"),
     "approve": _approve(),
     "review": told(
-        mapping({key: _REVIEW_KEYS[key] for key in REVIEW_FIELDS}, required=["levels"]),
-        "People decide, level after level.",
+        _review(),
+        "People decide: all levels in order, or with `limits` the first whose limit fits.",
         example="review: {levels: [[support_lead], [finance]], within: 2d}",
     ),
     "deny": told(ref("word"), "Refuse, for this reason: a word for programs.", example="deny: outside_window"),

@@ -150,6 +150,11 @@ KEY_MEANINGS: Final[Mapping[str, tuple[str, str | None]]] = {
         "The reasons for which a refund may be asked, each with the evidence that it needs.",
         "reasons:\n  duplicate: {}\n  damaged: {evidence: [photo]}",
     ),
+    "balance_retries": (
+        "The waits before a refund is tried again that the balance at the gateway had no money for, each counted from "
+        "the try before it; then a person is asked. An empty list asks at once.",
+        "balance_retries: [4h, 1d, 1d, 2d]",
+    ),
     "names.roles": ("Roles that may review refunds.", "roles: [support_lead, finance]"),
     "names.templates": ("Templates of messages.", "templates: [reminder, final_notice]"),
     "names.channels": ("Ways that messages go out.", "channels: [email, sms]"),
@@ -184,6 +189,7 @@ KEY_MEANINGS: Final[Mapping[str, tuple[str, str | None]]] = {
     "otherwise": ("What counts when the action does not apply.", "otherwise: {stop: needs_customer}"),
     "given": ("The facts that differ from the baseline of the kind.", "given: {decline: fraud, attempt: 2}"),
     "expect": ("The name of the rule that must fire.", None),
+    "example.levels": ("Who must decide; goes with `answer: review`.", "levels: [[support_lead], [finance]]"),
     "answer": ("What a refund rule must come to, within its bounds or beyond them.", "answer: review"),
 }
 """Per key: its meaning, and an example where that helps."""

@@ -136,15 +136,27 @@ def refund_changes(before: Any, after: Any, report: SimulationReport) -> list[st
     if type(before) is not type(after):
         return [_ANSWERS[type(after)]]
     match before, after:
-        case Review(), Review() if before.levels != after.levels:
+        case Review(), Review() if _people(before) != _people(after):
             return ["other_levels"]
-        case Review(), Review() if before.decide_by is not None and after.decide_by is not None:
-            way = "later" if after.decide_by > before.decide_by else "earlier"
-            return [] if before.decide_by == after.decide_by else [way]
+        case Review(), Review():
+            return _reviews(before, after)
         case Deny(), Deny() if before.reason != after.reason:
             return ["other_reason"]
         case Incomplete(), Incomplete() if before.missing != after.missing:
             return ["asks_for_evidence"]
+    return []
+
+
+def _people(review: Review) -> object:
+    """Return who may decide, whatever the order in which roles are written."""
+    return tuple(frozenset(level) for level in review.levels), frozenset(review.escalate_to)
+
+
+def _reviews(before: Review, after: Review) -> list[str]:
+    """Return how the times of two reviews by the same people differ, as far as both are known."""
+    for old, new in ((before.decide_by, after.decide_by), (before.expires_at, after.expires_at)):
+        if old is not None and new is not None and old != new:
+            return ["later" if new > old else "earlier"]
     return []
 
 

@@ -8,7 +8,8 @@ from recoup_core.domain.errors import DomainError
 from recoup_core.rules.deciding import decide, dunning
 from recoup_core.rules.deciding.decide import ActionTrace, Retry, Situation, Stop
 from recoup_core.rules.deciding.dunning import DunningSituation, Quiet
-from recoup_core.rules.deciding.refund import REASON_NOT_ALLOWED, Approve, Deny, RefundSituation, Review, decide_refund
+from recoup_core.rules.deciding.refund import REASON_NOT_ALLOWED, Approve, Deny, RefundSituation, decide_refund
+from recoup_core.rules.deciding.review import reviewers
 from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.facts import Facts, RefundFacts
 from recoup_core.rules.language.actions import ApproveSpec, DenySpec, RetrySpec, ReviewSpec, StopSpec
@@ -78,7 +79,7 @@ def _by_facts(policy: CompiledPolicy, facts: Facts) -> Judged:
         case ReviewSpec() | ApproveSpec() if needs_evidence:
             return Judged(rule=rule.name, outcome=None, questions=(EVIDENCE,))
         case ReviewSpec():
-            return Judged(rule=rule.name, outcome=Review(levels=rule.action.levels))
+            return Judged(rule=rule.name, outcome=reviewers(rule.action, facts.amount))
         case ApproveSpec():
             bounded = rule.action.bounded
             return Judged(

@@ -21,6 +21,7 @@ from recoup_core.rules.study.diff.model import (
 )
 from recoup_core.rules.study.diff.pairing import Met, Pairing
 from recoup_core.rules.study.formulas import Budget, OutOfBudget
+from recoup_core.rules.timing import in_words
 
 __all__ = [
     "MAX_STEPS",
@@ -87,7 +88,7 @@ def _told(
 ) -> PolicyDiff:
     changes = grouped(each for each in met if not each.same)
     counted = counted_apart(each for each in met if each.same)
-    evidence = _evidence(old, new)
+    evidence, balance = _evidence(old, new), _balance(old, new)
     return PolicyDiff(
         kind=new.kind,
         old=_side(old),
@@ -96,9 +97,10 @@ def _told(
         changes=changes,
         counted=counted,
         evidence=evidence,
+        balance=balance,
         renamed=renamed(met),
         undecided=undecided,
-        same=not (coverage or changes or counted or evidence or undecided),
+        same=not (coverage or changes or counted or evidence or balance or undecided),
     )
 
 
@@ -111,6 +113,19 @@ def _evidence(old: Policy, new: Policy) -> tuple[str, ...]:
             words = [", ".join(sorted(each.evidence)) or "none" for each in (before, reason)]
             told.append(f"evidence for {word}: {words[0]}, now {words[1]}")
     return tuple(told)
+
+
+def _balance(old: Policy, new: Policy) -> tuple[str, ...]:
+    """Return in words how the waits for the gateway's balance change."""
+    if old.balance_retries == new.balance_retries:
+        return ()
+    return (f"waits for the gateway's balance: {_waits(old)}, now {_waits(new)}",)
+
+
+def _waits(policy: Policy) -> str:
+    if policy.balance_retries is None:
+        return "not said"
+    return ", ".join(in_words(wait) for wait in policy.balance_retries) or "none, a person is asked"
 
 
 def _side(policy: Policy) -> Side:

@@ -76,6 +76,8 @@ class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
     """Retry rules that were split or joined: each counts its waits by itself, so a sequence may come out otherwise."""
     evidence: tuple[str, ...]
     """Of refund policies: what evidence a reason takes now."""
+    balance: tuple[str, ...] = ()
+    """Of refund policies: how often a refund is tried now that the balance at the gateway has no money for."""
     renamed: tuple[tuple[str, str], ...]
     """Rules that do the same under another name; no difference in meaning, but explanations name them."""
     undecided: tuple[str, ...]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from recoup_core.rules.facts import VOCABULARIES, Facts
-from recoup_core.rules.language.actions.refund import ReviewSpec
+from recoup_core.rules.language.actions.review import ReviewSpec
 from recoup_core.rules.language.actions.steps import StepsSpec
 from recoup_core.rules.language.as_given import given_text, minimal_given
 from recoup_core.rules.language.conditions import Comparison, Condition, Op
@@ -129,5 +129,7 @@ def _meaning(action: Action | None) -> object:
     if isinstance(action, StepsSpec):
         return StepsSpec, frozenset(action.steps)
     if isinstance(action, ReviewSpec):
-        return ReviewSpec, tuple(frozenset(level) for level in action.levels), action.within
+        levels = tuple(frozenset(level) for level in action.levels)
+        escalation = frozenset(action.escalate_to)
+        return ReviewSpec, levels, action.limits, action.within, escalation, action.expires
     return action

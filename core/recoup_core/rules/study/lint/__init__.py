@@ -13,6 +13,7 @@ from recoup_core.rules.study.lint.beyond_limits import beyond_limits
 from recoup_core.rules.study.lint.notice import early_suspensions
 from recoup_core.rules.study.lint.reachability import reachability
 from recoup_core.rules.study.lint.references import references
+from recoup_core.rules.study.lint.review_limits import review_limits
 
 MAX_STEPS: Final = 6_000_000
 """Steps of the decider for one family of findings in one policy; some ten seconds, and far more than is usual."""
@@ -40,3 +41,4 @@ def _findings(policy: Policy, policies: Sequence[Policy], names: Names) -> Itera
         yield from early_suspensions(policy, policies, Budget(MAX_STEPS))
     elif policy.kind is PolicyKind.REFUND:
         yield from approvals(policy, Budget(MAX_STEPS))
+        yield from review_limits(policy, Budget(MAX_STEPS))

@@ -1,7 +1,7 @@
 """Refund policies along the amount: gaps and overlaps between what rules of different strictness are for.
 
-How strict an outcome is: an approval 0, a review as many as it has levels, a denial beyond all. All else equal (every
-other fact the same, the same currency):
+How strict an outcome is: an approval 0, a review as many as it has levels (1 where a level's limit covers the amount),
+a denial beyond all. All else equal (every other fact the same, the same currency):
 
 - `approval_overlap`, cheaper when dearer: a larger amount needs fewer levels than a smaller one. Denials don't count.
 - `approval_overlap`, crossing: of two rules that ask the same of everything but the amount, some amounts make only the
@@ -21,11 +21,11 @@ from typing import Final
 import msgspec
 
 from recoup_core.domain.money import Money
-from recoup_core.rules.language.actions.refund import DenySpec, ReviewSpec
 from recoup_core.rules.language.as_given import given_text, minimal_given
 from recoup_core.rules.language.conditions import All, walk
 from recoup_core.rules.language.errors import Problem, shown
 from recoup_core.rules.language.schema import Policy, Rule
+from recoup_core.rules.study.bands import DENIED, Band, bands, limit_conditions, strictness
 from recoup_core.rules.study.formulas import ALWAYS, Budget, Formula, In, OutOfBudget, Point, holds
 from recoup_core.rules.study.lint.finding import finding, named
 from recoup_core.rules.study.reach import Rules
@@ -38,8 +38,6 @@ MAX_RULES: Final = 200
 MAX_TOLD: Final = 10
 """Findings of one sort in one policy."""
 
-_DENIED: Final = 1_000
-
 
 class Seen(msgspec.Struct, frozen=True):
     """Amounts in order, all else equal, and what else is so."""
@@ -51,7 +49,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 def approvals(policy: Policy, budget: Budget) -> Iterator[Problem]:
     """Yield the gaps and overlaps of a refund policy along the amount."""
-    if not any(AMOUNT in _facts(rule) for rule in policy.rules):
+    if not limit_conditions(policy) and not any(AMOUNT in _facts(rule) for rule in policy.rules):
         return
     if len(policy.rules) > MAX_RULES:
         message = f"amounts of more than {MAX_RULES} rules are not held against each other"
@@ -67,45 +65,34 @@ def approvals(policy: Policy, budget: Budget) -> Iterator[Problem]:
         yield finding("lint_undecided", policy, policy.rules[0].line, message)
 
 
-def strictness(rule: Rule) -> int:
-    """Return how strict the outcome of a rule is."""
-    match rule.action:
-        case ReviewSpec(levels=levels):
-            return len(levels)
-        case DenySpec():
-            return _DENIED
-        case _:
-            return 0
-
-
 class _Along:
     """One policy with three amounts: those of the first, the second and the third place, in rising order."""
 
     def __init__(self, policy: Policy) -> None:
         scope = scope_condition(policy.applies_to)
         conditions = [rule.when for rule in policy.rules]
-        asked = [each for each in (*conditions, scope) if each is not None]
+        asked = [each for each in (*conditions, scope, *limit_conditions(policy)) if each is not None]
         space = Space(asked, policy.vocabulary)
         self._policy = policy
         self._axis = space.axis(AMOUNT)
         self._solver = Solver(space, copied=(self._axis, self._axis))
         self._places = (self._axis, len(space.axes), len(space.axes) + 1)
         self._rules = Rules(self._solver, conditions)
+        self._bands = [bands(policy, number, self._solver) for number in range(len(policy.rules))]
         self._scope = ALWAYS if scope is None else self._solver.formula(scope)
         self._home = (*space.point(policy.baseline), *(space.point(policy.baseline)[self._axis],) * 2)
 
     def cheaper(self, budget: Budget) -> Iterator[Problem]:
         """Yield rules that ask fewer levels for more money."""
-        numbers = range(len(self._policy.rules))
-        strict = [strictness(rule) for rule in self._policy.rules]
-        pairs = [(i, j) for j in numbers for i in numbers if strict[j] < strict[i] < _DENIED]
+        every = [band for each in self._bands for band in each]
+        pairs = [(one, two) for two in every for one in every if two.strictness < one.strictness < DENIED]
         told: set[int] = set()
         for small, large in pairs:
-            if large in told or len(told) >= MAX_TOLD:
+            if large.rule in told or len(told) >= MAX_TOLD:
                 continue
             seen = self._seen([self._fires(small, 0), self._fires(large, 1)], 2, budget)
             if seen is not None:
-                told.add(large)
+                told.add(large.rule)
                 yield self._cheaper(seen)
 
     def crossing(self, budget: Budget) -> Iterator[Problem]:
@@ -114,7 +101,7 @@ class _Along:
         besides = [self._besides(rule) for rule in rules]
         for first, second in combinations(range(len(rules)), 2):
             ladder = besides[first] is not None and besides[first] == besides[second]
-            if not ladder or strictness(rules[first]) == strictness(rules[second]) or told >= MAX_TOLD:
+            if not ladder or self._steps(first) == self._steps(second) or told >= MAX_TOLD:
                 continue
             seen = self._crossed(first, second, budget)
             if seen is not None:
@@ -123,16 +110,25 @@ class _Along:
 
     def gaps(self, budget: Budget) -> Iterator[Problem]:
         """Yield an amount between two that named rules decide, and that only the last rule is left for."""
-        last = len(self._policy.rules) - 1
-        strict = [strictness(rule) for rule in self._policy.rules]
+        *others, last = self._bands
+        above = [band for each in others for band in each]
         for looser in (True, False):
-            around = [n for n in range(last) if strict[n] != strict[last] and (strict[n] < strict[last]) is looser]
-            if not around:
-                continue
-            goals = [self._one_of(around, 0), self._fires(last, 1), self._one_of(around, 2)]
-            seen = self._seen(goals, 3, budget)
+            found = (seen for band in last if (seen := self._gap_at(band, above, looser, budget)) is not None)
+            seen = next(found, None)
             if seen is not None:
                 yield self._gap(seen)
+
+    def _gap_at(self, band: Band, above: Sequence[Band], looser: bool, budget: Budget) -> Seen | None:
+        """Return an amount of the last rule's band between two that looser, or stricter, rules decide."""
+        unlike = [each for each in above if each.strictness != band.strictness]
+        around = [each for each in unlike if (each.strictness < band.strictness) is looser]
+        if not around:
+            return None
+        return self._seen([self._one_of(around, 0), self._fires(band, 1), self._one_of(around, 2)], 3, budget)
+
+    def _steps(self, number: int) -> frozenset[int]:
+        """Return how strict a rule is, whatever the amount."""
+        return frozenset(band.strictness for band in self._bands[number])
 
     def _besides(self, rule: Rule) -> Formula | None:
         """Return what a rule asks besides bounds of the amount; None: it has none, or they can't be told apart."""
@@ -181,12 +177,12 @@ class _Along:
         rest = {name: value for name, value in given.items() if name != AMOUNT}
         return Seen(tuple(amounts), tuple(rules), f", all else equal ({given_text(rest)})" if rest else "")
 
-    def _fires(self, number: int, place: int) -> Formula:
-        before = [self._rules.fails(earlier) for earlier in range(number)]
-        return self._at(self._solver.both([self._rules.holds[number], *before]), place)
+    def _fires(self, band: Band, place: int) -> Formula:
+        before = [self._rules.fails(earlier) for earlier in range(band.rule)]
+        return self._at(self._solver.both([self._rules.holds[band.rule], band.amounts, *before]), place)
 
-    def _one_of(self, numbers: Sequence[int], place: int) -> Formula:
-        return self._solver.either([self._fires(number, place) for number in numbers])
+    def _one_of(self, several: Sequence[Band], place: int) -> Formula:
+        return self._solver.either([self._fires(band, place) for band in several])
 
     def _at(self, formula: Formula, place: int) -> Formula:
         return self._solver.moved(formula, self._axis, self._places[place])
@@ -204,8 +200,9 @@ class _Along:
 
     def _cheaper(self, seen: Seen) -> Problem:
         small, large = seen.rules
+        less, more = seen.amounts
         message = (
-            f"{seen.amounts[1]} needs {_needs(large)}, but the smaller {seen.amounts[0]} needs {_needs(small)}"
+            f"{more} needs {_needs(large, more)}, but the smaller {less} needs {_needs(small, less)}"
             f"{seen.given}: {named([small])}"
         )
         return finding("approval_overlap", self._policy, large.line, message, rule=large.name)
@@ -219,19 +216,20 @@ class _Along:
 
     def _gap(self, seen: Seen) -> Problem:
         low, last, high = seen.rules
+        less, amount, more = seen.amounts
         message = (
-            f"{seen.amounts[1]} falls through to this last rule ({_needs(last)}), while {seen.amounts[0]} is for "
-            f"{named([low])} and {seen.amounts[2]} for {named([high])}{seen.given}"
+            f"{amount} falls through to this last rule ({_needs(last, amount)}), while {less} is for "
+            f"{named([low])} and {more} for {named([high])}{seen.given}"
         )
         return finding("approval_gap", self._policy, last.line, message, rule=last.name)
 
 
-def _needs(rule: Rule) -> str:
+def _needs(rule: Rule, amount: Money) -> str:
     """Say what the outcome of a rule asks for."""
-    levels = strictness(rule)
+    levels = strictness(rule, amount)
     if not levels:
         return "no review"
-    return "a denial" if levels == _DENIED else f"{levels} level{'s' if levels > 1 else ''} of review"
+    return "a denial" if levels == DENIED else f"{levels} level{'s' if levels > 1 else ''} of review"
 
 
 def _facts(rule: Rule) -> set[str]:

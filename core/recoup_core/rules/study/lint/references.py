@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from recoup_core.rules.language.actions.refund import ReviewSpec
 from recoup_core.rules.language.actions.retry import RetrySpec
+from recoup_core.rules.language.actions.review import ReviewSpec
 from recoup_core.rules.language.actions.steps import DowngradeSubscription, Message, StepsSpec
 from recoup_core.rules.language.conditions import Condition, walk
 from recoup_core.rules.language.errors import Problem, Report, Severity, shown
@@ -81,6 +81,7 @@ def _named(action: Action) -> Iterator[tuple[str, str]]:
         yield "gateways", action.gateway
     elif isinstance(action, ReviewSpec):
         yield from (("roles", role) for level in action.levels for role in level)
+        yield from (("roles", role) for role in action.escalate_to)
     elif isinstance(action, StepsSpec):
         for step in action.steps:
             if isinstance(step.do, Message):
