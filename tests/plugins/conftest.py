@@ -8,7 +8,8 @@ import pytest
 from tests.plugins.fake_stripe import FakeStripe
 
 from recoup_core.domain.ids import new_id
-from recoup_plugins import ChargeRequest, Method, Money
+from recoup_plugins import ChargeRequest, Method, Money, RefundRequest
+from recoup_plugins.gateways.sandbox_rows import new_name
 
 
 class Standing:
@@ -45,6 +46,27 @@ def a_request() -> Callable[..., ChargeRequest]:
             "first_sent_at": datetime.now(UTC),
         }
         return ChargeRequest(**{**values, **changes})
+
+    return build
+
+
+@pytest.fixture
+def a_refund() -> Callable[..., RefundRequest]:
+    """Build a fresh refund request of a charge that was reported to the sandbox; say only what matters."""
+
+    def build(script: str = "approve", **changes: Any) -> RefundRequest:
+        part_id = changes.pop("part_id", new_id())
+        values: dict[str, Any] = {
+            "idempotency_key": f"key-{part_id}",
+            "part_id": part_id,
+            "payment_reference": f"inv-{part_id}",
+            "charge_ref": f"sbx_reported_{new_name()}~{script}",
+            "charged": Money(1999, "EUR"),
+            "amount": Money(1999, "EUR"),
+            "method": Method.CARD,
+            "first_sent_at": datetime.now(UTC),
+        }
+        return RefundRequest(**{**values, **changes})
 
     return build
 

@@ -1,50 +1,29 @@
-"""A small Stripe on loopback: PaymentIntents, charges and a balance, with idempotency and faults by payment method.
+"""A small Stripe on loopback: PaymentIntents, charges, refunds and a balance, with idempotency and scripted faults.
 
 Ours, so it can share our mistakes; localstripe (tests/counterparts) is the check by others. Parameter names are
 compared with the SDK's own types, so that a call the pinned API version refuses is refused here, too.
 """
 
-import json
 import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from stripe.params import PaymentIntentCreateParams
-
-from recoup_core.domain.ids import new_id
+from tests.plugins.fake_stripe_answers import Answer, LoseAnswer, as_json, error, name, page_of
+from tests.plugins.fake_stripe_refunds import KNOWN_PARAMS as REFUND_PARAMS
+from tests.plugins.fake_stripe_refunds import FakeRefunds
 
 KEY = "sk_test_fake"
 SECRET = "whsec_ZmFrZSBzdHJpcGU"
-LETTERS = str.maketrans("0123456789", "ghijklmnop")
-KNOWN_PARAMS = frozenset(PaymentIntentCreateParams.__annotations__)
-
-
-class Answer(NamedTuple):
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = {}
-
-
-class LoseAnswer(Exception):
-    """Break the connection instead of answering."""
-
-
-def name(prefix: str) -> str:
-    return prefix + new_id().hex.translate(LETTERS)
-
-
-def as_json(status: int, value: Any, **headers: str) -> Answer:
-    return Answer(status, json.dumps(value).encode(), headers)
-
-
-def error(status: int, kind: str, code: str | None = None, **more: Any) -> Answer:
-    return as_json(status, {"error": {"type": kind, "message": f"told: {code}", "code": code, **more}})
+INTENTS = "/v1/payment_intents"
+KNOWN_PARAMS = {**REFUND_PARAMS, INTENTS: frozenset(PaymentIntentCreateParams.__annotations__)}
 
 
 class FakeStripe:
@@ -53,6 +32,7 @@ class FakeStripe:
     def __init__(self) -> None:
         self.intents: dict[str, dict[str, Any]] = {}
         self.charges: dict[str, dict[str, Any]] = {}
+        self.back = FakeRefunds(self.intents, self.charges)
         self.posts: list[dict[str, str]] = []
         self.queries: list[Mapping[str, str]] = []
         self.page_size: int | None = None
@@ -79,8 +59,12 @@ class FakeStripe:
     def get(self, path: str, query: Mapping[str, str]) -> Answer:
         if path == "/v1/balance":
             return as_json(200, {"object": "balance", "available": [], "pending": []})
-        if path == "/v1/payment_intents":
+        if path == INTENTS:
             return self._list(query)
+        if path == "/v1/refunds":
+            return self.back.page(query, self.page_size)
+        if path.startswith("/v1/refunds/"):
+            return self.back.get(path.removeprefix("/v1/refunds/"))
         kept = {"payment_intents": self.intents, "charges": self.charges}
         _, _, kind, one = path.split("/")
         found = kept[kind].get(one)
@@ -96,30 +80,34 @@ class FakeStripe:
                 return error(409, "invalid_request_error", "idempotency_key_in_use")
             if key in self._answers:
                 before, answer = self._answers[key]
-                if before != body:
+                if before != path + body:
                     return error(400, "idempotency_error")
                 return answer._replace(headers={"Idempotent-Replayed": "true"})
             self._running.add(key)
             self._sends[key] = self._sends.get(key, 0) + 1
         try:
-            return self._create(params, key, body)
+            return self._run(path, params, key, body)
         finally:
             self._running.discard(key)
 
-    def _create(self, params: dict[str, str], key: str, body: str) -> Answer:
+    def _run(self, path: str, params: dict[str, str], key: str, body: str) -> Answer:
+        route, named = _route(path)
         roots = {re.split(r"\[", param)[0] for param in params}
         if "payment_method_types" in roots:
             return error(400, "invalid_request_error", "payment_method_types_no_longer_supported")
-        if roots - KNOWN_PARAMS:
-            return error(400, "invalid_request_error", "parameter_unknown", param=min(roots - KNOWN_PARAMS))
-        word, *more = params["payment_method"].removeprefix("pm_").split(":")
+        if roots - KNOWN_PARAMS[route]:
+            return error(400, "invalid_request_error", "parameter_unknown", param=min(roots - KNOWN_PARAMS[route]))
+        script = params["payment_method"].removeprefix("pm_") if route == INTENTS else ""
+        word, *more = (script or self.back.word(route, {**params, **named}, key)).split(":")
         early = EARLY.get(word)
         if early is not None and (self._sends[key] == 1 or "always" in more):
             return early()
         if word == "slow":
             time.sleep(float(more[0]))
-        answer = self._execute(params, word, more)
-        self._answers[key] = (body, answer)
+        with self._lock:
+            do = self._execute if route == INTENTS else partial(self.back.execute, route)
+            answer = do({**params, **named}, word, more)
+        self._answers[key] = (path + body, answer)
         if word == "lose" and self._sends[key] == 1:
             raise LoseAnswer
         return answer
@@ -194,12 +182,15 @@ class FakeStripe:
             for one in reversed(self.intents.values())
             if one["created"] >= since and query.get("customer") in {None, one["customer"]}
         ]
-        ids = [one["id"] for one in found]
-        start = ids.index(query["starting_after"]) + 1 if "starting_after" in query else 0
-        size = self.page_size or int(query.get("limit", 10))
-        rest = found[start:]
-        page = {"object": "list", "url": "/v1/payment_intents", "has_more": len(rest) > size, "data": rest[:size]}
-        return as_json(200, page)
+        return page_of(found, query, INTENTS, self.page_size)
+
+
+def _route(path: str) -> tuple[str, dict[str, str]]:
+    """Return the path with its id as `*`, and the id."""
+    parts = path.split("/")
+    if len(parts) < 4:
+        return path, {}
+    return "/".join([*parts[:3], "*", *parts[4:]]), {"id": parts[3]}
 
 
 def _lose() -> Answer:

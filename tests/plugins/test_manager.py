@@ -2,13 +2,22 @@
 
 import types
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from importlib.metadata import EntryPoint
 from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from recoup_plugins import Gateway, GatewaySettings, PluginMisconfigured, hookimpl, read_options
+from recoup_plugins import (
+    Capabilities,
+    Gateway,
+    GatewaySettings,
+    Method,
+    PluginMisconfigured,
+    hookimpl,
+    read_options,
+)
 from recoup_plugins.gateways.sandbox import make_sandbox
 from recoup_plugins.manager import GatewayBroken, load_plugins
 
@@ -112,13 +121,22 @@ def test_two_gateways_of_one_name_are_refused() -> None:
         load_plugins([]).build_gateways(settings)
 
 
+METHODS = ("charge", "find_charge", "parse_event", "health", "refund", "find_refund", "cancel_refund")
+MISSING = object()
+
+
+def able(**to: bool) -> Capabilities:
+    return Capabilities(methods=frozenset(Method), key_lifetime=timedelta(days=1), finds_charges=True, **to)
+
+
 class Incomplete:
     """A gateway of which the test breaks one thing."""
 
     def __init__(self, **broken: Any) -> None:
         whole = make_sandbox(GatewaySettings(name="a", plugin="acme"))
-        for part in ("name", "capabilities", "charge", "find_charge", "parse_event", "health"):
-            setattr(self, part, broken.get(part, getattr(whole, part)))
+        for part in ("name", "capabilities", *METHODS):
+            if part not in broken or broken[part] is not MISSING:
+                setattr(self, part, broken.get(part, getattr(whole, part)))
 
 
 async def _never(request: Any) -> None: ...
@@ -133,6 +151,11 @@ async def _never(request: Any) -> None: ...
         ({"find_charge": None}, "`find_charge` must be an `async def`"),
         ({"health": lambda: None}, "`health` must be an `async def`"),
         ({"parse_event": _never}, "`parse_event` must be a plain method"),
+        ({"refund": MISSING}, "`refund` must be an `async def`"),
+        ({"find_refund": lambda request: None}, "`find_refund` must be an `async def`"),
+        ({"cancel_refund": MISSING}, "`cancel_refund` must be an `async def`"),
+        ({"capabilities": able(voids=True)}, "`refunds` is not set"),
+        ({"capabilities": able(cancels_refunds=True)}, "`refunds` is not set"),
     ],
 )
 def test_a_gateway_that_breaks_the_contract_is_refused_when_built(broken: dict[str, Any], said: str) -> None:
@@ -145,6 +168,23 @@ def test_a_gateway_that_breaks_the_contract_is_refused_when_built(broken: dict[s
 
     assert refusal.value.plugin == "acme_package"
     assert said in refusal.value.broke
+
+
+@pytest.mark.parametrize(
+    ("can", "missing"),
+    [
+        (able(), ("refund", "find_refund", "cancel_refund")),
+        (able(refunds=True), ("cancel_refund",)),
+    ],
+)
+def test_a_gateway_need_not_do_what_it_does_not_promise(can: Capabilities, missing: tuple[str, ...]) -> None:
+    """A plugin without refunds, or one whose refunds can't be canceled, is fine."""
+    broken = {"capabilities": can, **dict.fromkeys(missing, MISSING)}
+    plugin = a_plugin("acme", factory=lambda settings: Incomplete(**broken))
+
+    gateways = load_plugins([Found("acme", lambda: plugin)]).build_gateways([GatewaySettings(name="a", plugin="acme")])
+
+    assert gateways["a"].capabilities is can
 
 
 def test_settings_never_show_their_options() -> None:

@@ -29,7 +29,8 @@ from recoup_plugins import (
     Succeeded,
 )
 from recoup_plugins.gateways.sandbox import SandboxFault, SandboxGateway, make_sandbox
-from recoup_plugins.gateways.sandbox_script import ScriptUnreadable, parse_script
+from recoup_plugins.gateways.sandbox_script import parse_script
+from recoup_plugins.gateways.sandbox_words import ScriptUnreadable
 
 Build = Callable[..., ChargeRequest]
 

@@ -23,8 +23,9 @@ from recoup_plugins import (
     Pending,
     Succeeded,
 )
-from recoup_plugins.gateways.stripe import LIST_PAGES, StripeAnswerLost, StripeGateway, make_stripe
+from recoup_plugins.gateways.stripe import StripeGateway, make_stripe
 from recoup_plugins.gateways.stripe_amounts import NotExpressible, from_stripe, to_stripe
+from recoup_plugins.gateways.stripe_errors import LIST_PAGES, StripeAnswerLost
 from recoup_plugins.settings import PluginMisconfigured
 
 Build = Callable[..., ChargeRequest]

@@ -12,11 +12,21 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, NamedTuple, NoReturn
 
 import httpx
+import msgspec
 import pytest
 from tests.counterparts import launch
 
-from recoup_plugins import ChargeRequest, Declined, GatewaySettings, Money, Succeeded
-from recoup_plugins.gateways.stripe import StripeAnswerLost, StripeGateway, make_stripe
+from recoup_plugins import (
+    ChargeRequest,
+    Declined,
+    GatewaySettings,
+    Money,
+    Refunded,
+    RefundRequest,
+    Succeeded,
+)
+from recoup_plugins.gateways.stripe import StripeGateway, make_stripe
+from recoup_plugins.gateways.stripe_errors import StripeAnswerLost
 
 pytestmark = pytest.mark.counterpart
 
@@ -194,6 +204,31 @@ async def test_a_look_up_that_is_refused_is_no_answer(
     """localstripe can't list by customer (400): that the look-up can't be asked must not read as "not found"."""
     with pytest.raises(StripeAnswerLost):
         await gateway.find_charge(a_request("pm_x", gateway_customer="cus_x"))
+
+
+async def test_a_refund_by_payment_intent_is_made_and_found(
+    gateway: StripeGateway,
+    a_customer: Callable[[str], Customer],
+    a_request: Callable[..., ChargeRequest],
+    a_refund: Callable[..., RefundRequest],
+) -> None:
+    """stripe-stateful-mock knows charges only; here a partial refund goes by the PaymentIntent of our own charge.
+
+    localstripe can't list refunds by PaymentIntent (500): that must not read as "not found".
+    """
+    customer = a_customer(GOOD_CARD)
+    charged = await gateway.charge(a_request(customer.method, gateway_customer=customer.id))
+    assert isinstance(charged, Succeeded)
+    request = a_refund(charge_ref=charged.gateway_ref, amount=Money(500, "EUR"))
+
+    outcome = await gateway.refund(request)
+
+    assert isinstance(outcome, Refunded)
+    assert outcome.amount == Money(500, "EUR")
+    known = msgspec.structs.replace(request, gateway_ref=outcome.gateway_ref)
+    assert await gateway.find_refund(known) == outcome
+    with pytest.raises(StripeAnswerLost):
+        await gateway.find_refund(request)
 
 
 async def test_health_reads_the_balance(gateway: StripeGateway) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from recoup_core.domain.attempt import Attempt, AttemptState
 from recoup_core.domain.happened import HumanTask, TaskKind
+from recoup_core.domain.ledger import LedgerEntry
 from recoup_core.domain.payment import Credential, CredentialRole, Payment
 from recoup_core.domain.recovery import RecoveryCase, StepKind, StepState, TimelineStep
 
@@ -29,6 +30,8 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
 
     open_tasks: tuple[HumanTask, ...] = ()
     """What waits for a person about this payment."""
+    write_off: LedgerEntry | None = None
+    """What the ledger has written off of this payment; None where nothing is, or it was taken back."""
 
     @property
     def account_attempts(self) -> tuple[Attempt, ...]:
@@ -88,6 +91,10 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
     def with_payment(self, payment: Payment) -> "CaseFile":
         """Return the file as it is after the payment changed."""
         return msgspec.structs.replace(self, payment=payment)
+
+    def with_write_off(self, entry: LedgerEntry | None) -> "CaseFile":
+        """Return the file as it is after the debt was written off, or the write-off taken back."""
+        return msgspec.structs.replace(self, write_off=entry)
 
     def with_case(self, case: RecoveryCase) -> "CaseFile":
         """Return the file as it is after the case changed."""

@@ -32,6 +32,50 @@ class EventKind(StrEnum):
     """For the billing system, as the next two: it owns the subscription and does what is asked."""
     SUBSCRIPTION_DOWNGRADE_REQUESTED = "subscription.downgrade_requested"
     SUBSCRIPTION_CANCEL_REQUESTED = "subscription.cancel_requested"
+    PAYMENT_CAPTURED = "payment.captured"
+    """A payment that was collected elsewhere was reported, so that it can be refunded."""
+    CAPTURE_VOIDED = "capture.voided"
+    REFUND_REQUESTED = "refund.requested"
+    REFUND_EDITED = "refund.edited"
+    REFUND_INCOMPLETE = "refund.incomplete"
+    REFUND_IN_REVIEW = "refund.in_review"
+    REFUND_LEVEL_APPROVED = "refund.level_approved"
+    REFUND_SENT_BACK = "refund.sent_back"
+    REFUND_APPROVED = "refund.approved"
+    REFUND_DENIED = "refund.denied"
+    REFUND_REJECTED = "refund.rejected"
+    REFUND_ESCALATED = "refund.escalated"
+    REFUND_EXPIRED = "refund.expired"
+    REFUND_CANCELED = "refund.canceled"
+    REFUND_SUBMITTED = "refund.submitted"
+    """A part left for its gateway."""
+    REFUND_RESENT = "refund.resent"
+    REFUND_NOT_SENT = "refund.not_sent"
+    REFUND_PENDING = "refund.pending"
+    REFUND_UNKNOWN = "refund.unknown"
+    REFUND_PART_SUCCEEDED = "refund.part_succeeded"
+    REFUND_PART_FAILED = "refund.part_failed"
+    REFUND_WAITS = "refund.waits"
+    """A part can't leave yet: a charge of the same payment is live, or the gateway's balance is too low."""
+    REFUND_SUCCEEDED = "refund.succeeded"
+    REFUND_FAILED = "refund.failed"
+    REFUND_TAKEN_BACK = "refund.taken_back"
+    """The gateway took a refund back that had succeeded; `data.requested_by` says who must be told."""
+    REFUND_RETRIED = "refund.retried"
+    REFUND_RESOLVED = "refund.resolved"
+    """A person said, with evidence, what became of a part."""
+    REFUND_REPORTED = "refund.reported"
+    """A refund that another channel made."""
+    STORE_CREDIT_ISSUED = "store_credit.issued"
+    """For the billing system: it credits the customer."""
+    DELEGATION_CREATED = "delegation.created"
+    DELEGATION_REVOKED = "delegation.revoked"
+    DISPUTE_OPENED = "dispute.opened"
+    """Also an inquiry: `data.state` says which."""
+    DISPUTE_CHANGED = "dispute.changed"
+    DISPUTE_WON = "dispute.won"
+    DISPUTE_LOST = "dispute.lost"
+    DISPUTE_CLOSED = "dispute.closed"
     ATTEMPT_SUBMITTED = "attempt.submitted"
     ATTEMPT_RESENT = "attempt.resent"
     ATTEMPT_SUCCEEDED = "attempt.succeeded"
@@ -70,6 +114,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     case_id: UUID | None = None
     payment_id: UUID | None = None
     attempt_id: UUID | None = None
+    refund_id: UUID | None = None
     correlation_id: str | None = None
     data: Mapping[str, Any] = {}
 
@@ -92,6 +137,19 @@ class TaskKind(StrEnum):
     """The stop rule of an experiment has something to say that a person must act on."""
     POLICY_UNREADABLE = "policy_unreadable"
     """The policy that a case is pinned to is no longer accepted by the parser; nothing can be decided."""
+    REFUND_UNKNOWN = "refund_unknown"
+    """Nobody knows whether a refund's money moved, and no look-up can tell."""
+    REFUND_PENDING_TOO_LONG = "refund_pending_too_long"
+    REFUND_FAILED = "refund_failed"
+    """A refund did not go through, or was taken back: retry it, pay another way, or close it."""
+    REFUND_OVERDUE = "refund_overdue"
+    """A review has passed its time; whoever may decide by escalation is asked."""
+    REFUND_WAITS = "refund_waits"
+    """A refund has been sent back, or lacks evidence, for long."""
+    OVER_REFUNDED = "over_refunded"
+    """Facts from outside exceed a capture: refunded elsewhere, or refunded and disputed."""
+    DISPUTE_EVIDENCE = "dispute_evidence"
+    """A dispute needs evidence by a date."""
     REPLAY_DIFFERENCE = "replay_difference"
     """A stored decision, made again from what it was made from, does not come out the same."""
 
@@ -105,6 +163,7 @@ class HumanTask(msgspec.Struct, frozen=True, kw_only=True):
     case_id: UUID | None = None
     payment_id: UUID | None = None
     attempt_id: UUID | None = None
+    refund_id: UUID | None = None
     reason: str
     opened_at: datetime
     due_at: datetime
@@ -124,6 +183,7 @@ def task_opened(task: HumanTask, actor: str, correlation_id: str | None) -> Even
         case_id=task.case_id,
         payment_id=task.payment_id,
         attempt_id=task.attempt_id,
+        refund_id=task.refund_id,
         correlation_id=correlation_id,
         data={"task": str(task.kind), "task_id": str(task.id), "reason": task.reason},
     )

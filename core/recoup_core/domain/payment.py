@@ -129,13 +129,25 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     subscription: Mapping[str, Any] = {}
     """`plan` and `interval` (`month`, `year`) where the debt renews a subscription."""
     state: PaymentState = PaymentState.OWED
-    first_failed_at: datetime
+    order_ref: str | None = None
+    """The merchant's order that it belongs to; a refund may go over all payments of one."""
+    first_failed_at: datetime | None = None
+    """None for a payment that was reported as collected: it never failed, and no case belongs to it."""
+    paid_at: datetime | None = None
+    """When it was collected in full."""
+    goodwill_minor: int = 0
+    """Goodwill given as store credit beyond it; never above what it came to. Kept by a trigger."""
     created_at: datetime
 
     @property
     def amount(self) -> Money:
         """What is owed in all."""
         return Money(self.amount_minor, self.currency)
+
+    @property
+    def failing_since(self) -> datetime:
+        """When it first failed, as far as anybody told."""
+        return self.first_failed_at or self.created_at
 
     @property
     def outstanding(self) -> Money:

@@ -1,27 +1,39 @@
 """The only way flows call a gateway: whatever a plugin does wrong becomes an unknown outcome, never a lie.
 
 A call that takes too long, raises, or answers with something that is no outcome is `Unknown`: money may have moved.
-Only the cancellation of our own task passes through.
+Only the cancellation of our own task passes through. The refund calls are for gateways whose
+`capabilities.refunds` (and `cancels_refunds`) say that they are there.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
+from recoup_core.domain.money import Money
 from recoup_core.domain.redact import redact
 from recoup_core.ports import (
     CHARGE_TIMEOUT_S,
+    Canceled,
+    CancelingGateway,
+    CancelOutcome,
     ChargeOutcome,
     ChargeRequest,
     Declined,
     FoundCharge,
+    FoundRefund,
     Gateway,
     NotFound,
     NotSent,
     Pending,
+    Refunded,
+    RefundGateway,
+    RefundOutcome,
+    RefundRequest,
+    Refused,
     Succeeded,
+    TakenBack,
 )
 
 
@@ -33,7 +45,11 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag="unknown"):
 
 _CHARGE_ANSWERS: Final = (Succeeded, Declined, Pending, NotSent)
 _FOUND_ANSWERS: Final = (Succeeded, Declined, Pending, NotFound)
+_REFUND_ANSWERS: Final = (Refunded, Refused, Pending, NotSent)
+_FOUND_REFUND_ANSWERS: Final = (Refunded, Refused, Pending, Canceled, TakenBack, NotFound)
+_CANCEL_ANSWERS: Final = (Canceled, Refused, NotSent)
 
+Request = TypeVar("Request", ChargeRequest, RefundRequest)
 Answer = TypeVar("Answer")
 
 
@@ -51,16 +67,37 @@ async def find_charge_guarded(
     return await _guarded(gateway.find_charge, request, _FOUND_ANSWERS, timeout_s)
 
 
+async def refund_guarded(
+    gateway: Gateway, request: RefundRequest, *, timeout_s: float = CHARGE_TIMEOUT_S
+) -> RefundOutcome | Unknown:
+    """Refund or void through the gateway; every misbehaviour, another amount included, is `Unknown`."""
+    return await _guarded(cast("RefundGateway", gateway).refund, request, _REFUND_ANSWERS, timeout_s)
+
+
+async def find_refund_guarded(
+    gateway: Gateway, request: RefundRequest, *, timeout_s: float = CHARGE_TIMEOUT_S
+) -> FoundRefund | Unknown:
+    """Look up a refund; `Unknown` means that the gateway could not be asked, so nothing is settled."""
+    return await _guarded(cast("RefundGateway", gateway).find_refund, request, _FOUND_REFUND_ANSWERS, timeout_s)
+
+
+async def cancel_refund_guarded(
+    gateway: Gateway, request: RefundRequest, *, timeout_s: float = CHARGE_TIMEOUT_S
+) -> CancelOutcome | Unknown:
+    """Cancel a pending refund; `Unknown` leaves it pending, for a look-up to say what became of it."""
+    return await _guarded(cast("CancelingGateway", gateway).cancel_refund, request, _CANCEL_ANSWERS, timeout_s)
+
+
 async def _guarded(
-    call: Callable[[ChargeRequest], Awaitable[Answer]],
-    request: ChargeRequest,
+    call: Callable[[Request], Awaitable[Answer]],
+    request: Request,
     allowed: tuple[type[Any], ...],
     timeout_s: float,
 ) -> Answer | Unknown:
     try:
         async with asyncio.timeout(timeout_s):
             answer = await call(request)
-        broke = _broken_answer(answer, request, allowed)
+        broke = _broken_answer(answer, request.amount, allowed)
     except asyncio.CancelledError:
         if _we_are_canceled():
             raise
@@ -75,11 +112,17 @@ async def _guarded(
 
 
 def _without_secrets(answer: Answer) -> Answer:
-    """Redact the one free text an answer holds: it is stored, shown and told (promise 11)."""
-    if not isinstance(answer, Declined) or not answer.decline.message:
-        return answer
-    decline = msgspec.structs.replace(answer.decline, message=redact(answer.decline.message))
-    return msgspec.structs.replace(answer, decline=decline)
+    """Redact the free texts an answer holds: they are stored, shown and told (promise 11)."""
+    match answer:
+        case Declined() if answer.decline.message:
+            decline = msgspec.structs.replace(answer.decline, message=redact(answer.decline.message))
+            return msgspec.structs.replace(answer, decline=decline)
+        case Refused() | TakenBack() if answer.failure.message:
+            failure = msgspec.structs.replace(answer.failure, message=redact(answer.failure.message))
+            return msgspec.structs.replace(answer, failure=failure)
+        case NotSent() if redact(answer.reason) != answer.reason:
+            return msgspec.structs.replace(answer, reason=redact(answer.reason))
+    return answer
 
 
 def _we_are_canceled() -> bool:
@@ -95,7 +138,7 @@ def _text(raised: Exception) -> str:
         return "(no message)"
 
 
-def _broken_answer(answer: object, request: ChargeRequest, allowed: tuple[type[Any], ...]) -> str | None:
+def _broken_answer(answer: object, asked: Money, allowed: tuple[type[Any], ...]) -> str | None:
     if type(answer) not in allowed:
         return f"the plugin answered with a {type(answer).__name__}"
     try:
@@ -103,10 +146,26 @@ def _broken_answer(answer: object, request: ChargeRequest, allowed: tuple[type[A
         msgspec.convert(msgspec.to_builtins(answer), type=type(answer))
     except (msgspec.ValidationError, TypeError) as wrong:
         return f"the plugin's {type(answer).__name__} has fields of a wrong type: {redact(str(wrong))}"
-    if isinstance(answer, Succeeded | Pending) and not answer.gateway_ref:
+    if isinstance(answer, Succeeded | Pending | Refunded | TakenBack) and not answer.gateway_ref:
         return f"the plugin's {type(answer).__name__} has no gateway_ref"
-    if isinstance(answer, Succeeded) and answer.amount.currency != request.amount.currency:
-        return f"the plugin collected {answer.amount.currency} for a charge in {request.amount.currency}"
-    if isinstance(answer, Succeeded) and answer.amount.amount_minor <= 0:
+    if isinstance(answer, Succeeded):
+        return _broken_collection(answer.amount, asked)
+    return _broken_refund(answer, asked) if isinstance(answer, Refunded) else None
+
+
+def _broken_collection(amount: Money, asked: Money) -> str | None:
+    if amount.currency != asked.currency:
+        return f"the plugin collected {amount.currency} for a charge in {asked.currency}"
+    if amount.amount_minor <= 0:
         return "the plugin says it succeeded and collected nothing"
+    return None
+
+
+def _broken_refund(answer: Refunded, asked: Money) -> str | None:
+    """Refunds are exact: a part whose money went back by another amount would be booked wrong either way."""
+    if answer.amount != asked:
+        given = f"{answer.amount.amount_minor} {answer.amount.currency}"
+        return f"the plugin gave back {redact(given)} minor units for a refund of {asked.amount_minor} {asked.currency}"
+    if answer.fee is not None and answer.fee.amount_minor < 0:
+        return "the plugin tells of a negative fee"
     return None

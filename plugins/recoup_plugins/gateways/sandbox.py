@@ -1,6 +1,7 @@
 """The sandbox gateway: a scripted provider for tests, demos and load. No real money is anywhere near it.
 
-The token says what happens (`sandbox_script`), the bank keeps its own count (`sandbox_bank`).
+The token says what happens (`sandbox_script`, for refunds `sandbox_refund_script`), the bank keeps its own count
+(`sandbox_bank`).
 """
 
 import asyncio
@@ -13,26 +14,39 @@ import msgspec
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Method
+from recoup_core.domain.refund import FailureCategory, RefundFailure
 from recoup_core.ports import (
     CHARGE_TIMEOUT_S,
+    Canceled,
+    CancelOutcome,
     Capabilities,
     ChargeOutcome,
     ChargeRequest,
     Clock,
     Declined,
     FoundCharge,
+    FoundRefund,
     GatewayEvent,
     NotFound,
     NotSent,
     Pending,
+    Refunded,
+    RefundOutcome,
+    RefundRequest,
+    Refused,
     Succeeded,
     SystemClock,
+    TakenBack,
 )
 from recoup_plugins import GatewaySettings, PluginMisconfigured, RegisterGateway, hookimpl, read_options
 from recoup_plugins.gateways.sandbox_bank import SandboxBank
+from recoup_plugins.gateways.sandbox_events import as_decline, read_event
+from recoup_plugins.gateways.sandbox_refund_rows import BankRefund
+from recoup_plugins.gateways.sandbox_refund_script import failure_of
 from recoup_plugins.gateways.sandbox_rows import BankCharge
-from recoup_plugins.gateways.sandbox_script import BEFORE, BUSY_S, ScriptUnreadable, Step, parse_script
-from recoup_plugins.gateways.sandbox_webhooks import as_decline, read_event, verify
+from recoup_plugins.gateways.sandbox_script import parse_script
+from recoup_plugins.gateways.sandbox_webhooks import verify
+from recoup_plugins.gateways.sandbox_words import BEFORE, BUSY_S, Habits, ScriptUnreadable
 
 HANG_S: Final = 2 * CHARGE_TIMEOUT_S
 """A scripted hang outlasts every caller's patience and then raises."""
@@ -67,7 +81,15 @@ class SandboxGateway:
 
     def __init__(self, name: str, options: SandboxOptions) -> None:
         self.name = name
-        self.capabilities = Capabilities(methods=frozenset(Method), key_lifetime=KEY_LIFETIME, finds_charges=True)
+        self.capabilities = Capabilities(
+            methods=frozenset(Method),
+            key_lifetime=KEY_LIFETIME,
+            finds_charges=True,
+            refunds=True,
+            finds_refunds=True,
+            voids=True,
+            cancels_refunds=True,
+        )
         self._clock: Clock = options.clock or SystemClock()
         self._secrets = options.webhook_secrets
         self._waits_for_disk = options.durable
@@ -91,6 +113,34 @@ class SandboxGateway:
         charge = await self._ask(lambda: self.bank.find(str(request.attempt_id), request.idempotency_key))
         return NotFound() if charge is None else _outcome(charge)
 
+    async def refund(self, request: RefundRequest) -> RefundOutcome:
+        """Do what the script of the request's charge says for this refund."""
+        try:
+            refund, step = await self._ask(lambda: self.bank.refund(request))
+        except ScriptUnreadable as unreadable:
+            return Refused(failure=_unreadable_script(unreadable))
+        fault = step.fault_of_send(refund.sends)
+        if fault in BEFORE:
+            return _stopped(fault)
+        await _answer_slowly(step, fault)
+        return _first_answer(refund)
+
+    async def find_refund(self, request: RefundRequest) -> FoundRefund:
+        """Look the part up in the bank."""
+        find = self.bank.find_refund
+        refund = await self._ask(lambda: find(str(request.part_id), request.idempotency_key))
+        return NotFound() if refund is None else _found_refund(refund)
+
+    async def cancel_refund(self, request: RefundRequest) -> CancelOutcome:
+        """Cancel the part's refund while it is pending; refused with the code `too_late` afterwards."""
+        cancel = self.bank.cancel_refund
+        refund = await self._ask(lambda: cancel(str(request.part_id), request.idempotency_key))
+        if refund is None:
+            return Refused(failure=failure_of("resource_missing"))
+        if refund.state != "canceled":
+            return Refused(failure=failure_of("too_late", "unknown"), gateway_ref=refund.refund_id)
+        return Canceled(gateway_ref=refund.refund_id)
+
     def parse_event(self, headers: Mapping[str, str], body: bytes) -> Sequence[GatewayEvent]:
         """Verify and translate one webhook of the sandbox."""
         verify(headers, body, self._secrets, self._clock.now())
@@ -113,7 +163,7 @@ def _stopped(fault: str | None) -> NotSent:
     raise SandboxFault("the connection broke" if fault == "lose_before" else "the sandbox answers 500")
 
 
-async def _answer_slowly(step: Step, fault: str | None) -> None:
+async def _answer_slowly(step: Habits, fault: str | None) -> None:
     await asyncio.sleep(HANG_S if fault == "hang" else step.delay_s)
     if fault in {"hang", "lose"}:
         raise SandboxFault("the answer was lost")
@@ -125,6 +175,28 @@ def _outcome(charge: BankCharge) -> Succeeded | Declined | Pending:
     if charge.decline is not None:
         return Declined(decline=as_decline(charge.decline), gateway_ref=charge.charge_id)
     return Succeeded(gateway_ref=charge.charge_id, amount=Money(charge.amount_minor, charge.currency))
+
+
+def _found_refund(refund: BankRefund) -> Refunded | Refused | Pending | Canceled | TakenBack:
+    if refund.state == "taken_back" and refund.back_failure is not None:
+        return TakenBack(gateway_ref=refund.refund_id, failure=refund.back_failure)
+    if refund.state == "canceled":
+        return Canceled(gateway_ref=refund.refund_id)
+    return _first_answer(refund)
+
+
+def _first_answer(refund: BankRefund) -> Refunded | Refused | Pending:
+    """Say what came of a refund; a key that is sent again gets no word of what happened to its money later."""
+    if refund.state in {"pending", "canceled"}:
+        return Pending(gateway_ref=refund.refund_id)
+    if refund.failure is not None:
+        return Refused(failure=refund.failure, gateway_ref=refund.refund_id)
+    fee = Money(refund.fee_minor, refund.currency) if refund.fee_minor else None
+    return Refunded(gateway_ref=refund.refund_id, amount=Money(refund.amount_minor, refund.currency), fee=fee)
+
+
+def _unreadable_script(why: ScriptUnreadable) -> RefundFailure:
+    return RefundFailure(category=FailureCategory.CONFIGURATION, code="invalid_script", message=str(why)[:200])
 
 
 def _unreadable_token(why: ScriptUnreadable) -> Decline:

@@ -1,4 +1,4 @@
-"""The sandbox's webhooks: signed as Standard Webhooks are, verified, translated, and delivered by a postman.
+"""The sandbox's webhooks on their way: signed as Standard Webhooks are, verified, and delivered by a postman.
 
 Signature (github.com/standard-webhooks/standard-webhooks, spec): headers `webhook-id`, `webhook-timestamp` (seconds)
 and `webhook-signature` (`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, several parted by blanks).
@@ -11,30 +11,18 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 import httpx
-import msgspec
 
-from recoup_core.domain.decline import Decline, DeclineSource
-from recoup_core.domain.money import Money
-from recoup_core.domain.payment import Network
 from recoup_core.ports import (
     MAX_WEBHOOK_BYTES,
     Clock,
-    Declined,
-    GatewayEvent,
-    Pending,
-    ReportedFailure,
-    Succeeded,
     SystemClock,
     WebhookRefused,
 )
-from recoup_core.reference import classify
 from recoup_plugins.gateways.sandbox_bank import SandboxBank
 from recoup_plugins.gateways.sandbox_rows import Delivery
-from recoup_plugins.gateways.sandbox_script import ScriptedDecline
 
 TOLERANCE_S: Final = 300
 """How far a webhook's time may lie from ours, before or after (the specification's own default)."""
@@ -44,25 +32,6 @@ DELIVERY_CONCURRENCY: Final = 16
 DELIVERY_TRIES: Final = 8
 DELIVERY_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.2
-
-
-_KINDS: Final = frozenset({"charge.succeeded", "charge.pending", "charge.declined", "charge.failed_elsewhere"})
-
-
-class _Data(msgspec.Struct):
-    charge_id: str | None = None
-    attempt_id: UUID | None = None
-    amount_minor: int | None = None
-    currency: str | None = None
-    decline: ScriptedDecline | None = None
-    failure: ReportedFailure | None = None
-
-
-class _Event(msgspec.Struct):
-    id: str
-    type: str
-    created: datetime
-    data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 def sign(secret: str, message_id: str, at: datetime, body: bytes) -> Mapping[str, str]:
@@ -91,53 +60,6 @@ def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now:
     fitting = [mine for mine in expected for theirs in given if hmac.compare_digest(mine, theirs)]
     if not fitting:
         raise WebhookRefused("no signature fits")
-
-
-def read_event(body: bytes) -> GatewayEvent:
-    """Translate a verified body; one that is no event of the sandbox raises `WebhookRefused`."""
-    try:
-        event = msgspec.json.decode(body, type=_Event)
-        payload: Mapping[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
-        data = msgspec.json.decode(event.data, type=_Data) if event.type in _KINDS else _Data()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as unreadable:
-        raise WebhookRefused(f"the body is no event ({type(unreadable).__name__})") from None
-    outcome, failure = _meaning(event.type, data)
-    return GatewayEvent(
-        external_id=event.id,
-        kind=event.type,
-        occurred_at=event.created,
-        attempt_id=data.attempt_id,
-        gateway_ref=data.charge_id,
-        outcome=outcome,
-        failure=failure,
-        payload=payload,
-    )
-
-
-def as_decline(scripted: ScriptedDecline, network: Network | None = None) -> Decline:
-    """Classify a scripted decline as one of Stripe's, whose codes the sandbox speaks."""
-    return classify(
-        DeclineSource.STRIPE,
-        scripted.code,
-        network=network,
-        network_code=scripted.network_code,
-        advice_code=scripted.advice_code,
-    )
-
-
-def _meaning(kind: str, data: _Data) -> tuple[Succeeded | Declined | Pending | None, ReportedFailure | None]:
-    if data.charge_id is None:
-        return None, None
-    if kind == "charge.succeeded" and data.amount_minor is not None and data.currency is not None:
-        return Succeeded(gateway_ref=data.charge_id, amount=Money(data.amount_minor, data.currency)), None
-    if kind == "charge.pending":
-        return Pending(gateway_ref=data.charge_id), None
-    if kind == "charge.declined" and data.decline is not None:
-        return Declined(decline=as_decline(data.decline), gateway_ref=data.charge_id), None
-    if kind == "charge.failed_elsewhere" and data.decline is not None and data.failure is not None:
-        declined = Declined(decline=as_decline(data.decline, data.failure.network), gateway_ref=data.charge_id)
-        return declined, data.failure
-    return None, None
 
 
 def _digest(secret: str, message_id: str, timestamp: int, body: bytes) -> bytes:

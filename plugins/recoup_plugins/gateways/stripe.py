@@ -1,8 +1,8 @@
-"""The Stripe gateway: off-session PaymentIntents through the official SDK.
+"""The Stripe gateway: off-session PaymentIntents and refunds through the official SDK.
 
 One PaymentIntent per attempt, created and confirmed in one call under the attempt's own idempotency key, with our
 attempt in its metadata so that a lost answer can be found again. Nothing here talked to a live Stripe account; it is
-tested against localstripe and against a fake of our own (tests/plugins).
+tested against localstripe, stripe-stateful-mock and a fake of our own (tests/plugins).
 
 Outcomes, by what Stripe answers:
   402 card error                          Declined, classified
@@ -23,20 +23,35 @@ import stripe
 
 from recoup_core.ports import (
     CHARGE_TIMEOUT_S,
+    CancelOutcome,
     Capabilities,
     ChargeOutcome,
     ChargeRequest,
     Clock,
     Declined,
     FoundCharge,
+    FoundRefund,
     GatewayEvent,
     NotFound,
-    NotSent,
+    RefundOutcome,
+    RefundRequest,
     SystemClock,
 )
+from recoup_core.reference import refund_rules
 from recoup_plugins import GatewaySettings, PluginMisconfigured, RegisterGateway, hookimpl, read_options
-from recoup_plugins.gateways import stripe_events
+from recoup_plugins.gateways import stripe_events, stripe_refunds
 from recoup_plugins.gateways.stripe_amounts import NotExpressible, to_stripe
+from recoup_plugins.gateways.stripe_errors import (
+    CLOCK_SLACK_S,
+    LIST_PAGE,
+    LIST_PAGES,
+    REFUSED_BEFORE,
+    StripeAnswerLost,
+    code_of,
+    error_of,
+    lost,
+    not_sent,
+)
 from recoup_plugins.gateways.stripe_objects import (
     ATTEMPT_KEY,
     PAYMENT_KEY,
@@ -63,27 +78,11 @@ CONNECT_TIMEOUT_S: Final = 3.0
 HEALTH_TIMEOUT_S: Final = 5.0
 DETAILS_TIMEOUT_S: Final = 5.0
 
-LIST_PAGE: Final = 100
-"""Stripe's largest page."""
-
-LIST_PAGES: Final = 10
-"""How many pages of one customer's PaymentIntents are searched for a lost answer before giving up."""
-
-CLOCK_SLACK_S: Final = 60
-
 ALLOWED_TYPES_SINCE: Final = "2026-07-29"
 """docs.stripe.com/changelog/dahlia/2026-07-29/allowed-payment-method-types-parameter"""
 
 MAX_METADATA: Final = 500
 """Characters of one value (docs.stripe.com/metadata)."""
-
-_BUSY_CODES: Final = frozenset({"lock_timeout", "rate_limit"})
-
-_NEVER_CONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-
-class StripeAnswerLost(Exception):
-    """Stripe gave no answer that says whether money moved. The text holds no key and no request."""
 
 
 class StripeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +110,16 @@ class StripeGateway:
     def __init__(self, name: str, options: StripeOptions) -> None:
         self.name = name
         self.capabilities = Capabilities(
-            methods=frozenset(TYPE_OF), key_lifetime=KEY_LIFETIME, finds_charges=True, find_lag=FIND_LAG
+            methods=frozenset(TYPE_OF),
+            key_lifetime=KEY_LIFETIME,
+            finds_charges=True,
+            find_lag=FIND_LAG,
+            refunds=True,
+            finds_refunds=True,
+            refund_find_lag=FIND_LAG,
+            voids=True,
+            cancels_refunds=True,
+            refund_windows=refund_rules("stripe").limits,
         )
         self._options = options
         self._clock: Clock = options.clock or SystemClock()
@@ -140,7 +148,23 @@ class StripeGateway:
                 return outcome_of(_intent(await self._client.v1.payment_intents.retrieve_async(request.gateway_ref)))
             return await self._find_by_metadata(request)
         except stripe.StripeError as refused:
-            raise _lost(refused) from None
+            raise lost(refused) from None
+
+    async def refund(self, request: RefundRequest) -> RefundOutcome:
+        """Refund by PaymentIntent or charge, or cancel the PaymentIntent; see `stripe_refunds`."""
+        if request.void:
+            return await stripe_refunds.void(self._client, request)
+        return await stripe_refunds.refund(self._client, request)
+
+    async def find_refund(self, request: RefundRequest) -> FoundRefund:
+        """Retrieve the part's refund by its id, or search those of the charge for our metadata."""
+        if request.void:
+            return await stripe_refunds.find_void(self._client, request)
+        return await stripe_refunds.find(self._client, request)
+
+    async def cancel_refund(self, request: RefundRequest) -> CancelOutcome:
+        """Cancel a refund for which Stripe still waits for the customer (`requires_action`); refused otherwise."""
+        return await stripe_refunds.cancel(self._client, request)
 
     def parse_event(self, headers: Mapping[str, str], body: bytes) -> Sequence[GatewayEvent]:
         """Verify and translate one webhook of Stripe."""
@@ -153,7 +177,7 @@ class StripeGateway:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await self._client.v1.balance.retrieve_async()
         except stripe.StripeError as refused:
-            raise _lost(refused) from None
+            raise lost(refused) from None
 
     async def _find_by_metadata(self, request: ChargeRequest) -> FoundCharge:
         """List, since lists are strongly consistent; Stripe's search lags by a minute or more."""
@@ -173,20 +197,18 @@ class StripeGateway:
         raise StripeAnswerLost(f"not among the first {LIST_PAGES * LIST_PAGE} PaymentIntents; there are more")
 
     async def _refused(self, refused: stripe.StripeError) -> ChargeOutcome:
-        error = _error(refused)
+        error = error_of(refused)
         if isinstance(refused, stripe.CardError):
             blocked = await self._blocked(error)
             return Declined(decline=decline_of(error, blocked=blocked), gateway_ref=ref(error.payment_intent))
-        if isinstance(refused, stripe.APIConnectionError) and isinstance(refused.__cause__, _NEVER_CONNECTED):
-            return NotSent(reason=f"no connection to Stripe ({type(refused.__cause__).__name__})")
-        if refused.http_status == 429 or error.code in _BUSY_CODES:
-            return NotSent(reason=f"Stripe is busy ({error.code or refused.http_status})", retry_after_s=_wait(refused))
-        if isinstance(refused, stripe.InvalidRequestError | stripe.AuthenticationError | stripe.PermissionError):
-            code = error.code or {401: "authentication_error", 403: "permission_error"}.get(refused.http_status or 0)
-            return Declined(decline=configuration_decline(code, error.message))
+        unsent = not_sent(refused)
+        if unsent is not None:
+            return unsent
+        if isinstance(refused, REFUSED_BEFORE):
+            return Declined(decline=configuration_decline(code_of(refused), error.message))
         # 5xx and unreadable answers; and a key that is in use (409) or was used with another body: its first request
         # may have moved money
-        raise _lost(refused) from None
+        raise lost(refused) from None
 
     async def _blocked(self, error: StripeError) -> bool:
         """Ask the charge whether a generic decline was Stripe's own block: only its `outcome.reason` tells."""
@@ -240,30 +262,6 @@ def _types_parameter(version: str) -> str:
 def _intent(answer: stripe.PaymentIntent) -> StripeIntent:
     """Read the SDK's object as a plain value: its missing attributes raise, ours have defaults."""
     return msgspec.convert(answer.to_dict(), type=StripeIntent)
-
-
-def _error(refused: stripe.StripeError) -> StripeError:
-    """Read the answer's `error`; empty where there was none (the SDK's `code` is None on some classes)."""
-    if refused.error is None:
-        return StripeError()
-    try:
-        return msgspec.convert(refused.error.to_dict(), type=StripeError)
-    except msgspec.ValidationError:
-        return StripeError()
-
-
-def _wait(refused: stripe.StripeError) -> float | None:
-    """Return the seconds of `Retry-After`, which the SDK itself ignores."""
-    said = cast("Mapping[str, str]", refused.headers or {}).get("retry-after", "")
-    return float(said) if said.isascii() and said.isdigit() and len(said) < 6 else None
-
-
-def _lost(refused: stripe.StripeError) -> StripeAnswerLost:
-    """Say what may be known; raise it `from None`, since the SDK's error holds the request and its headers."""
-    error = _error(refused)
-    cause = type(refused.__cause__).__name__ if refused.__cause__ is not None else ""
-    facts = (type(refused).__name__, refused.http_status, error.code, cause, refused.request_id)
-    return StripeAnswerLost(" ".join(str(fact) for fact in facts if fact))
 
 
 def make_stripe(settings: GatewaySettings) -> StripeGateway:

@@ -13,14 +13,18 @@ import stripe
 
 from recoup_core.ports import (
     MAX_WEBHOOK_BYTES,
+    CaptureNews,
     Declined,
+    DisputeNews,
     GatewayEvent,
     Pending,
+    RefundNews,
     ReportedFailure,
     Succeeded,
     WebhookRefused,
 )
 from recoup_plugins.gateways.stripe_amounts import NotExpressible, from_stripe
+from recoup_plugins.gateways.stripe_news import news_of
 from recoup_plugins.gateways.stripe_objects import (
     METHODS,
     StripeError,
@@ -79,6 +83,7 @@ def read_event(body: bytes) -> GatewayEvent:
         raise WebhookRefused(f"the body is no event ({type(unreadable).__name__})") from None
     intent = _intent(event)
     ours = intent is not None and intent.attempt_id is not None
+    news = news_of(event.type, event.data.object)
     told = intent is not None and (ours or event.type not in _ONLY_OURS)
     return GatewayEvent(
         external_id=event.id,
@@ -90,6 +95,9 @@ def read_event(body: bytes) -> GatewayEvent:
         failure=_failure(event.type, intent) if intent is not None and not ours else None,
         payment_reference=_reference(intent) if intent is not None and not ours else None,
         payload=payload,
+        refund=news if isinstance(news, RefundNews) else None,
+        dispute=news if isinstance(news, DisputeNews) else None,
+        capture=news if isinstance(news, CaptureNews) else None,
     )
 
 

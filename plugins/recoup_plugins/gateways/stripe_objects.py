@@ -109,6 +109,7 @@ class StripeIntent(msgspec.Struct, frozen=True):
     amount: int
     currency: str
     amount_received: int | None = None
+    amount_capturable: int = 0
     customer: str | Mapping[str, Any] | None = None
     payment_method: str | Mapping[str, Any] | None = None
     payment_method_types: tuple[str, ...] = ()

@@ -1,0 +1,163 @@
+"""Refunds and voids of the fake Stripe: what of each charge went back, and what each refund is scripted to do.
+
+A charge is made with words, one for each new refund of it, the last one repeated: `ok`, `pending`, `requires_action`,
+`failed:<failure_reason>`, `no:<error code>`, and the faults of `fake_stripe`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stripe.params import PaymentIntentCancelParams, RefundCancelParams, RefundCreateParams
+from tests.plugins.fake_stripe_answers import Answer, as_json, error, name, page_of
+
+KNOWN_PARAMS = {
+    "/v1/refunds": frozenset(RefundCreateParams.__annotations__),
+    "/v1/refunds/*/cancel": frozenset(RefundCancelParams.__annotations__),
+    "/v1/payment_intents/*/cancel": frozenset(PaymentIntentCancelParams.__annotations__),
+}
+
+
+class FakeRefunds:
+    """The state behind the refund routes; read it to see what really went back."""
+
+    def __init__(self, intents: dict[str, dict[str, Any]], charges: dict[str, dict[str, Any]]) -> None:
+        self.refunds: dict[str, dict[str, Any]] = {}
+        self.queries: list[Mapping[str, str]] = []
+        self._intents, self._charges = intents, charges
+        self._words: dict[str, list[str]] = {}
+        self._taken: dict[str, str] = {}
+
+    def paid(
+        self, amount: int, currency: str, *words: str, captured: bool = True, bare: bool = False
+    ) -> dict[str, Any]:
+        """Make a charge; return its PaymentIntent, or the charge itself if it is to have none."""
+        charge = {
+            "id": name("ch_"),
+            "object": "charge",
+            "amount": amount,
+            "amount_captured": amount if captured else 0,
+            "captured": captured,
+            "currency": currency,
+            "payment_intent": None,
+            "disputed": False,
+        }
+        self._charges[charge["id"]] = charge
+        self._words[charge["id"]] = list(words) or ["ok"]
+        if bare:
+            return charge
+        intent = {
+            "id": name("pi_"),
+            "object": "payment_intent",
+            "amount": amount,
+            "amount_received": charge["amount_captured"],
+            "currency": currency,
+            "created": int(time.time()),
+            "customer": None,
+            "latest_charge": charge["id"],
+            "metadata": {},
+            "status": "succeeded" if captured else "requires_capture",
+        }
+        charge["payment_intent"] = intent["id"]
+        self._intents[intent["id"]] = intent
+        return intent
+
+    def gone(self, charge_ref: str) -> int:
+        """Return what of a charge went back or is on its way, in Stripe's units."""
+        charge = self._charge(charge_ref)
+        ours = [one for one in self.refunds.values() if charge is not None and one["charge"] == charge["id"]]
+        return sum(one["amount"] for one in ours if one["status"] not in {"failed", "canceled"})
+
+    def word(self, route: str, params: Mapping[str, str], key: str) -> str:
+        """Return what a call with this key is scripted to do; only refunds and voids have a script."""
+        charge = self._charge(params.get("payment_intent") or params.get("charge") or params.get("id", ""))
+        if charge is None or route == "/v1/refunds/*/cancel":
+            return "ok"
+        words = self._words[charge["id"]]
+        if key not in self._taken:
+            self._taken[key] = words.pop(0) if len(words) > 1 else words[0]
+        return self._taken[key]
+
+    def execute(self, route: str, params: dict[str, str], word: str, more: list[str]) -> Answer:
+        """Do what one POST asks for."""
+        return ROUTES[route](self, params, word, more)
+
+    def get(self, refund_id: str) -> Answer:
+        found = self.refunds.get(refund_id)
+        return as_json(200, found) if found else error(404, "invalid_request_error", "resource_missing")
+
+    def page(self, query: Mapping[str, str], page_size: int | None) -> Answer:
+        self.queries.append(query)
+        since, by = int(query.get("created[gte]", 0)), "payment_intent" if "payment_intent" in query else "charge"
+        if self._charge(query[by]) is None:
+            return error(404, "invalid_request_error", "resource_missing")
+        found = [one for one in reversed(self.refunds.values()) if one["created"] >= since and one[by] == query[by]]
+        return page_of(found, query, "/v1/refunds", page_size)
+
+    def create(self, params: dict[str, str], word: str, more: list[str]) -> Answer:
+        charge = self._charge(params.get("payment_intent") or params["charge"])
+        refused = self._why_not(charge, int(params["amount"]))
+        if word == "no":
+            refused = error(400, "invalid_request_error", *more)
+        if refused is not None or charge is None:
+            return refused or error(404, "invalid_request_error", "resource_missing")
+        status = "succeeded" if word in {"ok", "lose", "slow"} else word
+        refund = {
+            "id": name("re_"),
+            "object": "refund",
+            "amount": int(params["amount"]),
+            "currency": charge["currency"],
+            "charge": charge["id"],
+            "payment_intent": charge["payment_intent"],
+            "created": int(time.time()),
+            "metadata": {key[9:-1]: value for key, value in params.items() if key.startswith("metadata[")},
+            "reason": params.get("reason"),
+            "status": status if status in {"pending", "requires_action", "failed"} else "succeeded",
+            "failure_reason": more[0] if status == "failed" else None,
+            "failure_balance_transaction": None,
+        }
+        self.refunds[refund["id"]] = refund
+        return as_json(200, refund)
+
+    def cancel(self, params: dict[str, str], word: str, more: list[str]) -> Answer:
+        refund = self.refunds[params["id"]]
+        if refund["status"] != "requires_action":
+            return error(400, "invalid_request_error", "refund_not_cancelable")
+        refund["status"] = "canceled"
+        return as_json(200, refund)
+
+    def cancel_intent(self, params: dict[str, str], word: str, more: list[str]) -> Answer:
+        intent = self._intents.get(params["id"])
+        if intent is None:
+            return error(404, "invalid_request_error", "resource_missing")
+        if intent["status"] in {"succeeded", "canceled"}:
+            return error(400, "invalid_request_error", "payment_intent_unexpected_state", payment_intent=intent)
+        intent["status"] = "canceled"
+        return as_json(200, intent)
+
+    def _why_not(self, charge: dict[str, Any] | None, amount: int) -> Answer | None:
+        if charge is None:
+            return error(404, "invalid_request_error", "resource_missing")
+        if not charge["captured"]:
+            said = "This PaymentIntent does not have a successful charge to refund."
+            return error(400, "invalid_request_error", None, message=said)
+        if charge["disputed"]:
+            return error(400, "invalid_request_error", "charge_disputed")
+        left = charge["amount"] - self.gone(charge["id"])
+        if left == 0:
+            return error(400, "invalid_request_error", "charge_already_refunded")
+        if amount > left:
+            said = f"Refund amount (${amount / 100}) is greater than unrefunded amount on charge (${left / 100})"
+            return error(400, "invalid_request_error", None, message=said, param="amount")
+        return None
+
+    def _charge(self, charge_ref: str) -> dict[str, Any] | None:
+        intent = self._intents.get(charge_ref)
+        return self._charges.get(intent["latest_charge"] or "" if intent else charge_ref)
+
+
+ROUTES: Mapping[str, Callable[[FakeRefunds, dict[str, str], str, list[str]], Answer]] = {
+    "/v1/refunds": FakeRefunds.create,
+    "/v1/refunds/*/cancel": FakeRefunds.cancel,
+    "/v1/payment_intents/*/cancel": FakeRefunds.cancel_intent,
+}
