@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 import msgspec
 
@@ -101,6 +102,9 @@ class MerchantSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     acquirer_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}\Z")] | None = None
     """Where its acquirer sits (ISO 3166-1 alpha-2): some network limits differ by it."""
+    timezone: str = "UTC"
+    """Whose calendar says what a day is (IANA, `Europe/Berlin`), for what refund policies allow per day; holds for
+    every merchant of this installation from the next start on."""
 
 
 class GatewayEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +191,9 @@ def _check(reader: Reader, folder: Path) -> None:
     if database.pool_min > database.pool_max:
         where = reader.where(("database", "pool_min"))
         reader.problem(where, f"must not be above database.pool_max ({database.pool_max})")
+    zone = good.get(("merchant", "timezone"))
+    if zone is not None and zone not in available_timezones():
+        reader.problem(reader.where(("merchant", "timezone")), f"{zone} is no IANA time zone, like Europe/Berlin")
     policies = good.get(("policies", "dir"))
     if policies is not None and not (folder / policies).is_dir():
         reader.problem(reader.where(("policies", "dir")), f"{policies} is no folder")

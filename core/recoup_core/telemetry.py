@@ -175,6 +175,20 @@ class Metrics:
             registry=registry,
         )
         self.events = Counter("recoup_events", "Things that happened, by kind", ["kind"], registry=registry)
+        self.refund_outcomes = Counter(
+            "recoup_refund_outcomes", "Answers about refunds", ["gateway", "outcome", "category"], registry=registry
+        )
+        self.refund_parts_in_flight = Gauge(
+            "recoup_refund_parts_in_flight", "Parts of refunds whose money may be moving", registry=registry
+        )
+        self.refund_oldest_unknown_seconds = Gauge(
+            "recoup_refund_oldest_unknown_seconds",
+            "Age of the oldest refund that nobody knows about",
+            registry=registry,
+        )
+        self.captures_over_refunded = Gauge(
+            "recoup_captures_over_refunded", "Charges that refunds and disputes exceed", registry=registry
+        )
         self.engine_fallbacks = Gauge(
             "recoup_engine_fallbacks", "Decisions the closures made because the engine could not", registry=registry
         )
@@ -205,6 +219,16 @@ class Metrics:
     def happened(self, kind: str) -> None:
         """Count an event that was committed."""
         self.events.labels(kind).inc()
+
+    def refund_outcome(self, gateway: str, outcome: str, category: str) -> None:
+        """Count an answer about a refund's part; `category` says why it failed, and is empty where it did not."""
+        self.refund_outcomes.labels(gateway, outcome, category).inc()
+
+    def refunds_standing(self, in_flight: int, oldest_unknown_s: float, over: int) -> None:
+        """Show how all refunds stand, as the last sweep saw them."""
+        self.refund_parts_in_flight.set(in_flight)
+        self.refund_oldest_unknown_seconds.set(oldest_unknown_s)
+        self.captures_over_refunded.set(over)
 
 
 @cache

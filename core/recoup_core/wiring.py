@@ -65,7 +65,8 @@ class Service:
         now = self.clock.now()
         self._recorder = Recorder(self.context)
         names = {"default", *self.context.gateway_merchants.values()}
-        await ensure_merchants(self.database, names, self.settings.merchant.acquirer_country, now)
+        merchant = self.settings.merchant
+        await ensure_merchants(self.database, names, merchant.acquirer_country, now, timezone=merchant.timezone)
         await apply_files(self.context, self.folder)
         return self
 

@@ -42,6 +42,14 @@ class Measures(Protocol):
         """One event was committed."""
         ...
 
+    def refund_outcome(self, gateway: str, outcome: str, category: str) -> None:
+        """One answer about a refund's part counted; `category` says why it failed, and is empty where it did not."""
+        ...
+
+    def refunds_standing(self, in_flight: int, oldest_unknown_s: float, over: int) -> None:
+        """How all refunds stand: parts whose money may be moving, the age of the oldest unknown, captures exceeded."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

@@ -9,20 +9,20 @@ import msgspec
 import structlog
 
 from recoup_core.domain.attempt import Attempt, Origin
-from recoup_core.domain.cardnumbers import holds_card_number
 from recoup_core.domain.decline import Decline
 from recoup_core.domain.errors import DomainError
 from recoup_core.domain.happened import EventKind, HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import CredentialRole, Customer
-from recoup_core.domain.redact import redact
 from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import INBOUND, Draft
 from recoup_core.flows.outcomes import paid_elsewhere, record_outcome
 from recoup_core.flows.planning import TASK_AGE, plan_next, skip_retry
 from recoup_core.flows.recover import PaymentExists, open_case
+from recoup_core.flows.refunds.news import Inbound, Taken, take_capture_news, take_dispute_news, take_refund_news
 from recoup_core.flows.registry import PoliciesUnusable
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential, reported_attempt
+from recoup_core.flows.scrubbing import scrubbed
 from recoup_core.ports import Declined, GatewayEvent, ReportedFailure, Succeeded
 from recoup_core.storage.changes import Changes, JobRef, NewJob
 from recoup_core.storage.lookups import (
@@ -42,6 +42,12 @@ SAME_ATTEMPT: Final = timedelta(minutes=5)
 EARLY_WAIT: Final = timedelta(minutes=2)
 """A success may come before its payment: whoever opens the case later reads it from the store, and who was about to
 when it was stored has committed by then (longer than any transaction lives). Else a paid debt would be collected."""
+
+
+AGAIN_PART: Final = 4
+"""An event that can't be told yet what it is about waits for a quarter of its age, each time."""
+
+NO_SUCH_CHARGE: Final = "it concerns no charge we know; if the payment is reported later, it is found then"
 
 
 class NoSuchGateway(DomainError):
@@ -72,7 +78,7 @@ async def receive_webhook(
             gateway=gateway_name,
             external_id=event.external_id,
             kind=event.kind,
-            body=msgspec.Raw(_scrubbed(event)),
+            body=msgspec.Raw(scrubbed(event)),
             received_at=now,
         )
         for event in events
@@ -105,6 +111,36 @@ async def _apply(context: Context, ref: JobRef) -> None:
     stored = inbound[0]
     event = msgspec.json.decode(stored.body, type=GatewayEvent)
     merchant = context.gateway_merchants[stored.gateway]
+    if event.refund is None and event.dispute is None and event.capture is None:
+        await _apply_to_charge(context, ref, stored, event, merchant)
+    else:
+        await _apply_news(context, Inbound(ref, stored, event, merchant))
+
+
+async def _apply_news(context: Context, inbound: Inbound) -> None:
+    """Take in what an event says of money that goes back; one that comes too early is looked at once more."""
+    event, stored = inbound.event, inbound.stored
+    if event.refund is not None:
+        taken = await take_refund_news(context, inbound, event.refund)
+    elif event.dispute is not None:
+        taken = await take_dispute_news(context, inbound, event.dispute)
+    else:
+        assert event.capture is not None  # the caller saw one of the three
+        taken = await take_capture_news(context, inbound, event.capture)
+    now = context.clock.now()
+    if taken is Taken.LATER:
+        again = now + max(EARLY_WAIT, (now - stored.received_at) / AGAIN_PART)
+        await _look_again(context, inbound.ref, stored, again)
+    elif taken is Taken.NOT_OURS and now < stored.received_at + EARLY_WAIT:
+        await _look_again(context, inbound.ref, stored, stored.received_at + EARLY_WAIT)
+    elif taken is Taken.NOT_OURS:
+        await _close(context, inbound.ref, "ignored", NO_SUCH_CHARGE)
+
+
+async def _apply_to_charge(
+    context: Context, ref: JobRef, stored: InboundEvent, event: GatewayEvent, merchant: str
+) -> None:
+    """Apply what an event says of a charge: an attempt of ours, one made elsewhere, or a debt that is new to us."""
     async with context.database.connection() as connection:
         payment_id = await payment_of_charge(connection, merchant, stored.gateway, event.attempt_id, event.gateway_ref)
         reference = event.failure.payment_reference if event.failure else event.payment_reference
@@ -115,7 +151,7 @@ async def _apply(context: Context, ref: JobRef) -> None:
     elif event.failure is not None and isinstance(event.outcome, Declined):
         await _open_from(context, ref, stored, event, merchant)
     elif isinstance(event.outcome, Succeeded) and context.clock.now() < stored.received_at + EARLY_WAIT:
-        await _wait_for_its_payment(context, ref, stored)
+        await _look_again(context, ref, stored, stored.received_at + EARLY_WAIT)
     else:
         await _close(context, ref, "ignored", "it concerns no payment we know and opens none")
 
@@ -245,14 +281,9 @@ def _told_credential(gateway: str, failure: ReportedFailure) -> ReportedCredenti
     )
 
 
-async def _wait_for_its_payment(context: Context, ref: JobRef, stored: InboundEvent) -> None:
+async def _look_again(context: Context, ref: JobRef, stored: InboundEvent, at: datetime) -> None:
     """Look at the event once more: whoever is opening its case right now may have read before it was stored."""
-    again = NewJob(
-        kind=INBOUND,
-        subject_id=stored.id,
-        due_at=stored.received_at + EARLY_WAIT,
-        correlation_id=ref.correlation_id,
-    )
+    again = NewJob(kind=INBOUND, subject_id=stored.id, due_at=at, correlation_id=ref.correlation_id)
     async with context.database.transaction() as connection:
         changes = Changes()
         changes.add(again)
@@ -285,17 +316,3 @@ async def _close(context: Context, ref: JobRef, state: str, note: str | None) ->
         changes = Changes()
         changes.finish(ref)
         await changes.write(connection)
-
-
-def _scrubbed(event: GatewayEvent) -> bytes:
-    """Return the event as JSON without any card number: first the payload goes, then what we read of a failure."""
-    if isinstance(event.outcome, Declined) and event.outcome.decline.message:
-        decline = msgspec.structs.replace(event.outcome.decline, message=redact(event.outcome.decline.message))
-        event = msgspec.structs.replace(event, outcome=msgspec.structs.replace(event.outcome, decline=decline))
-    text = msgspec.json.encode(event)
-    if holds_card_number(text.decode()):
-        event = msgspec.structs.replace(event, payload={"removed": "it held a card number"})
-        text = msgspec.json.encode(event)
-    if holds_card_number(text.decode()) and event.failure is not None:
-        text = msgspec.json.encode(msgspec.structs.replace(event, failure=None))
-    return text

@@ -9,6 +9,10 @@ from recoup_core.flows.context import Context
 from recoup_core.flows.draft import COLLECT, DUE_STEP, INBOUND, SETTLE
 from recoup_core.flows.intake import run_inbound
 from recoup_core.flows.recorder import Recorder
+from recoup_core.flows.refunds.draft import REFUND_TIMER, SEND_REFUND, SETTLE_REFUND
+from recoup_core.flows.refunds.execute import run_refunds
+from recoup_core.flows.refunds.settle import run_settle_refunds
+from recoup_core.flows.refunds.timers import run_timers
 from recoup_core.flows.settle import run_settle
 from recoup_core.flows.steps import run_steps
 from recoup_core.storage.changes import JobRef
@@ -51,6 +55,12 @@ async def _run(context: Context, recorder: Recorder, kind: str, refs: Sequence[J
         await run_settle(context, recorder, refs)
     elif kind == INBOUND:
         await run_inbound(context, refs)
+    elif kind == SEND_REFUND:
+        await run_refunds(context, refs)
+    elif kind == SETTLE_REFUND:
+        await run_settle_refunds(context, refs)
+    elif kind == REFUND_TIMER:
+        await run_timers(context, refs)
     else:
         raise LookupError(f"no flow runs jobs of the kind {kind!r}; a newer version wrote it")
 

@@ -18,7 +18,9 @@ from recoup_core.domain.errors import DomainError, IllegalTransition
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Credential, CredentialRole, PaymentEvent, PaymentState
+from recoup_core.domain.principal import canonical
 from recoup_core.domain.recovery import CaseEvent, CaseState
+from recoup_core.domain.refund import Channel
 from recoup_core.flows.collect import BY_HAND, CUSTOMER
 from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import Draft
@@ -62,6 +64,16 @@ class By(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     correlation_id: str | None = None
     call: Call | None = None
+    principal: str = ""
+    """The person or system behind the key; one person's keys share it."""
+    approves: tuple[str, ...] = ()
+    """The principal's own approval roles."""
+    channel: Channel = Channel.API
+    """How the request came."""
+
+    def __post_init__(self) -> None:
+        """Let every flow see one name of one person, however a key or a command writes it (promise 8)."""
+        msgspec.structs.force_setattr(self, "principal", canonical(self.principal))
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

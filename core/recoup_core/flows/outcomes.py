@@ -5,15 +5,17 @@ from typing import Final
 from uuid import UUID
 
 from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent, AttemptState, Origin
+from recoup_core.domain.capture import Capture
 from recoup_core.domain.happened import EventKind, TaskKind
 from recoup_core.domain.ids import new_id
-from recoup_core.domain.ledger import capture_entry
+from recoup_core.domain.ledger import entry_of_capture
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import PaymentEvent, PaymentState
 from recoup_core.domain.recovery import CASE, CaseEvent, StepEvent, StepState
 from recoup_core.flows.draft import COLLECT, SETTLE, Draft
 from recoup_core.flows.guard import Unknown
 from recoup_core.flows.planning import open_task, plan_next, skip_planned
+from recoup_core.flows.write_offs import correct_write_off
 from recoup_core.ports import Declined, NotSent, Pending, Succeeded
 from recoup_core.rules.engine.texts import Pinned
 
@@ -170,23 +172,27 @@ def paid_elsewhere(draft: Draft, at: datetime, outcome: Succeeded) -> bool:
 def _book(draft: Draft, attempt: Attempt, amount_minor: int) -> None:
     payment = draft.file.payment
     draft.move_payment(None, captured_minor=payment.captured_minor + amount_minor)
-    draft.changes.add(
-        capture_entry(
-            entry_id=new_id(),
-            merchant_id=payment.merchant_id,
-            payment_id=payment.id,
-            attempt_id=attempt.id,
-            gateway=attempt.gateway,
-            amount_minor=amount_minor,
-            currency=payment.currency,
-            at=draft.now,
-        )
+    capture = Capture(
+        id=new_id(),
+        merchant_id=payment.merchant_id,
+        payment_id=payment.id,
+        attempt_id=attempt.id,
+        gateway=attempt.gateway,
+        gateway_ref=attempt.gateway_ref,
+        method=attempt.method,
+        network=attempt.network,
+        amount_minor=amount_minor,
+        currency=payment.currency,
+        captured_at=draft.now,
+        created_at=draft.now,
     )
+    draft.changes.add(capture, entry_of_capture(capture, at=draft.now))
+    correct_write_off(draft)
 
 
 def end_paid(draft: Draft, via: str) -> None:
     """The debt is paid, by whatever route: the case is over at once and nothing more is tried."""
-    draft.move_payment(PaymentEvent.SETTLE)
+    draft.move_payment(PaymentEvent.SETTLE, paid_at=draft.now)
     draft.tell(EventKind.PAYMENT_PAID, via=via)
     if CASE.allows(draft.file.case.state, CaseEvent.RECOVER):
         draft.move_case(CaseEvent.RECOVER, stop_reason=None)

@@ -5,7 +5,8 @@ what makes the difference between one and five thousand results a second on two 
 """
 
 import asyncio
-from typing import Final
+from abc import ABC, abstractmethod
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -26,6 +27,8 @@ AWAY_WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 log = structlog.get_logger(__name__)
 
+A = TypeVar("A", bound=msgspec.Struct)
+
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an attempt, and who says so."""
@@ -37,15 +40,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
 
 
-class Recorder:
+class Gatherer(ABC, Generic[A]):
     """Lives on one event loop; any number of tasks may record at once."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._waiting: list[tuple[Answer, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[A, asyncio.Future[bool]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def record(self, answer: Answer) -> bool:
+    async def record(self, answer: A) -> bool:
         """Return, once it is committed, whether the answer changed anything; raise where it can't be written."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((answer, future))
@@ -53,13 +56,21 @@ class Recorder:
             self._task = asyncio.create_task(self._flush())
         return await future
 
+    @abstractmethod
+    async def write_once(self, answers: list[A]) -> list[bool]:
+        """Write answers in one transaction; return for each whether it changed anything."""
+
+    @abstractmethod
+    def name_of(self, answer: A) -> str:
+        """Return the id of what the answer is about, for the log."""
+
     async def _flush(self) -> None:
         await asyncio.sleep(GATHER_S)
         while self._waiting:
             group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
             await self._write_group(group)
 
-    async def _write_group(self, group: list[tuple[Answer, asyncio.Future[bool]]]) -> None:
+    async def _write_group(self, group: list[tuple[A, asyncio.Future[bool]]]) -> None:
         try:
             changed = await self._write([answer for answer, _ in group])
         except Exception as failure:
@@ -68,28 +79,33 @@ class Recorder:
                 for single in group:
                     await self._write_group([single])
                 return
-            attempts = [str(answer.attempt_id) for answer, _ in group]
-            log.error("answers_not_recorded", attempt_ids=attempts, error=repr(failure))
-            _settle(group, failure)
+            about = [self.name_of(answer) for answer, _ in group]
+            log.error("answers_not_recorded", about=about, error=repr(failure))
+            _settle([future for _, future in group], failure)
             return
         for (_, future), each in zip(group, changed, strict=True):
             if not future.done():
                 future.set_result(each)
 
-    async def _write(self, answers: list[Answer]) -> list[bool]:
+    async def _write(self, answers: list[A]) -> list[bool]:
         """Write a group; a database that is away is waited for: the answer in hand is worth more than a look-up later.
 
         Writing again after an unknown COMMIT is safe: the state table takes the same answer once.
         """
         for wait_s in AWAY_WAITS_S:
             try:
-                return await self._write_once(answers)
+                return await self.write_once(answers)
             except DatabaseUnavailable as away:
                 log.warning("answers_wait_for_the_database", answers=len(answers), error=str(away))
                 await asyncio.sleep(wait_s)
-        return await self._write_once(answers)
+        return await self.write_once(answers)
 
-    async def _write_once(self, answers: list[Answer]) -> list[bool]:
+
+class Recorder(Gatherer[Answer]):
+    """Records what became of attempts."""
+
+    async def write_once(self, answers: list[Answer]) -> list[bool]:
+        """Write answers in one transaction; return for each whether it changed anything."""
         changed = []
         async with locked_cases(self._context, {answer.payment_id for answer in answers}) as locked:
             for answer in answers:
@@ -99,8 +115,12 @@ class Recorder:
                 )
         return changed
 
+    def name_of(self, answer: Answer) -> str:
+        """Return the attempt's id."""
+        return str(answer.attempt_id)
 
-def _settle(group: list[tuple[Answer, asyncio.Future[bool]]], failure: Exception) -> None:
-    for _, future in group:
+
+def _settle(futures: list[asyncio.Future[bool]], failure: Exception) -> None:
+    for future in futures:
         if not future.done():
             future.set_exception(failure)

@@ -73,12 +73,13 @@ async def _chunks(database: Database, span: Span, limit: int) -> AsyncIterator[C
 
 
 def _task(difference: Difference, now: datetime) -> HumanTask:
-    """Return the task: about the case but not its payment, for it must not keep the sweep from driving that on."""
+    """Return the task: about case or refund, not the payment, for it must not keep the sweep from driving that on."""
     return HumanTask(
         id=_task_id(difference.decision_id),
         merchant_id=difference.merchant_id,
         kind=TaskKind.REPLAY_DIFFERENCE,
         case_id=difference.case_id,
+        refund_id=difference.refund_id,
         reason=f"the decision {difference.decision_id} can't be reproduced: {difference.because}",
         opened_at=now,
         due_at=now + TASK_AGE,
@@ -99,6 +100,7 @@ def _event(difference: Difference, task: HumanTask) -> Event:
         kind=EventKind.REPLAY_DIFFERENCE,
         actor=SYSTEM,
         case_id=task.case_id,
+        refund_id=task.refund_id,
         data={
             "decision": str(difference.decision_id),
             "kind": difference.kind,

@@ -56,6 +56,8 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     gateway: str
     gateway_ref: str | None = None
     method: Method
+    order_ref: str | None = None
+    """The merchant's order that the payment belongs to."""
     subscription: dict[str, Any] = {}
     credentials: tuple[ReportedCredential, ...] = ()
     attempts: tuple[PriorAttempt, ...]
@@ -116,6 +118,7 @@ def payment_of(report: FailureReport, now: datetime) -> Payment:
         gateway_ref=report.gateway_ref,
         method=report.method,
         subscription=report.subscription,
+        order_ref=report.order_ref,
         first_failed_at=min(attempt.at for attempt in report.attempts),
         created_at=now,
     )

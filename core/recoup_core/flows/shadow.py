@@ -138,6 +138,7 @@ def _decide(version_id: UUID, shadow: CompiledPolicy, live: Policy | None, row: 
         decision_id=row.id,
         merchant_id=row.merchant_id,
         case_id=row.case_id,
+        refund_id=row.refund_id,
         agrees=agrees,
         outcome=outcome,
         note=note,

@@ -47,7 +47,7 @@ def facts_of(file: CaseFile, now: datetime) -> RetryFacts:
         visa_category=decline.visa_category,
         attempt=len(declined),
         retries=sum(1 for a in file.attempts if a.origin is not Origin.REPORTED),
-        days_since_failure=max(0, (now - payment.first_failed_at).days),
+        days_since_failure=max(0, (now - payment.failing_since).days),
         has_backup=any(c.role is CredentialRole.BACKUP for c in usable),
         customer=CustomerFacts(
             tier=customer.tier,
@@ -72,7 +72,7 @@ def situation_of(file: CaseFile, now: datetime) -> Situation:
         now=now,
         payment_id=payment.id,
         amount=payment.outstanding,
-        first_failed_at=payment.first_failed_at,
+        first_failed_at=payment.failing_since,
         last_failed_at=failed.made_at,
         last_decline=failed.decline,
         last_account=failed.account_key,

@@ -15,6 +15,7 @@ from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.dunning import REFUSED
 from recoup_core.flows.outcomes import WHILE_OWED, cancel_unsent
 from recoup_core.flows.planning import accompany, open_task, skip_planned
+from recoup_core.flows.write_offs import write_off
 from recoup_core.rules.deciding.dunning import LATE
 from recoup_core.storage.cases import payments_of_steps
 from recoup_core.storage.changes import Changes, JobRef
@@ -129,4 +130,5 @@ def _write_off(draft: Draft, step: TimelineStep) -> None:
     cancel_unsent(draft, "the debt is written off")
     draft.close_tasks(WHILE_OWED, "the debt is written off")
     draft.move_payment(PaymentEvent.CLOSE)
+    write_off(draft)
     draft.tell(EventKind.PAYMENT_CLOSED, reason=because)

@@ -12,6 +12,9 @@ from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import COLLECT, DUE_STEP, INBOUND, SETTLE, SYSTEM
 from recoup_core.flows.planning import TASK_AGE, open_task, plan_next
+from recoup_core.flows.refunds.draft import REFUND_TIMER, SEND_REFUND, SETTLE_REFUND
+from recoup_core.flows.refunds.sweep import sweep_refunds
+from recoup_core.storage.approvals import untimed_refunds
 from recoup_core.storage.audit import seal_events
 from recoup_core.storage.calls import forget_before
 from recoup_core.storage.changes import Changes, JobRef
@@ -20,6 +23,8 @@ from recoup_core.storage.sweeps import (
     inbound_without_job,
     jobless_attempts,
     jobless_dunning,
+    jobless_in_flight_parts,
+    jobless_parts,
     jobless_steps,
     paused_cases,
     planless_cases,
@@ -50,6 +55,9 @@ _JOBLESS: Final = (
     (COLLECT, jobless_steps),
     (DUE_STEP, jobless_dunning),
     (INBOUND, inbound_without_job),
+    (SEND_REFUND, jobless_parts),
+    (SETTLE_REFUND, jobless_in_flight_parts),
+    (REFUND_TIMER, untimed_refunds),
 )
 
 log = structlog.get_logger(__name__)
@@ -66,6 +74,7 @@ async def sweep(context: Context, jobs: JobQueue, now: datetime, after: UUID = F
     await _give_jobs_back(context, now)
     following = await _plan_planless(context, now, after)
     await _ask_about_paused(context, now)
+    await sweep_refunds(context, now, ORPHAN_AGE, SWEEP_ROWS)
     async with context.database.connection() as connection:
         await forget_before(connection, now - CALL_AGE, SWEEP_ROWS)
     return following
@@ -133,6 +142,7 @@ async def _ask_about(context: Context, ref: JobRef, now: datetime) -> None:
             kind=TaskKind.STUCK_JOB,
             case_id=subject.case_id,
             payment_id=subject.payment_id,
+            refund_id=subject.refund_id,
             reason=reason,
             opened_at=now,
             due_at=now + TASK_AGE,

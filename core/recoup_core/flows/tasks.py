@@ -48,6 +48,7 @@ async def resolve_task(context: Context, task_id: UUID, by: By, resolution: str)
                 case_id=task.case_id,
                 payment_id=task.payment_id,
                 attempt_id=task.attempt_id,
+                refund_id=task.refund_id,
                 correlation_id=by.correlation_id,
                 data={"task": str(task.kind), "task_id": str(task.id), "resolution": resolved.resolution},
             )

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from hashlib import sha256
+from typing import Self
 
 import asyncpg
 import msgspec
@@ -21,6 +22,11 @@ class Call(msgspec.Struct, frozen=True):
     def request_hash(self) -> str:
         """The request's digest, as PostgreSQL reads bytea."""
         return "\\x" + sha256(self.request).hexdigest()
+
+    def said_by(self, person: str) -> Self:
+        """Return the call as one person's own: where who asks is part of what is asked, the same words of somebody
+        else under the same key are another request, and not answered with the first one's answer."""
+        return msgspec.structs.replace(self, request=b"\n".join([person.encode(), self.request]))
 
 
 class IdempotencyKeyReused(DomainError):

@@ -16,6 +16,7 @@ from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.payment import Credential
 from recoup_core.ports import GatewayEvent
+from recoup_core.storage.ledger import STANDING_WRITE_OFF
 
 ACCOUNT_HISTORY: Final = timedelta(days=200)
 """How far back attempts on an account are read: beyond the longest window of any limit (Nacha, 180 days).
@@ -58,6 +59,7 @@ _LOAD: Final = f"""
                         WHERE k.merchant_id = p.merchant_id AND k.customer_ref = p.customer ->> 'ref'),
         'open_tasks', (SELECT coalesce(json_agg(row_to_json(t) ORDER BY t.id), '[]') FROM human_task t
                        WHERE t.payment_id = p.id AND t.resolved_at IS NULL),
+        'write_off', CASE WHEN c.state = 'written_off' THEN ({STANDING_WRITE_OFF}) END,
         'other_attempts', ({_ATTEMPTS.format(merchant="p.merchant_id", keys=_KEYS, but="AND h.payment_id <> p.id")})
     )::text
     FROM payment p

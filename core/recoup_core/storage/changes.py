@@ -13,11 +13,19 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from recoup_core.domain.approval import Approval, Delegation
 from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.capture import Capture, PaymentLine
+from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.happened import Event, HumanTask
 from recoup_core.domain.ledger import LedgerEntry
 from recoup_core.domain.payment import Credential, Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
+from recoup_core.domain.refund import (
+    Refund,
+    RefundLine,
+    RefundPart,
+)
 from recoup_core.rules.facts import PolicyKind
 
 
@@ -46,7 +54,9 @@ class StoredDecision(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     merchant_id: str
-    case_id: UUID
+    case_id: UUID | None = None
+    refund_id: UUID | None = None
+    """What it is about: a case, or a refund."""
     kind: PolicyKind = PolicyKind.RETRY
     policy_digest: str
     rule: str
@@ -87,6 +97,22 @@ class JobKey(msgspec.Struct, frozen=True):
     subject_id: UUID
 
 
+Updatable = (
+    Payment
+    | RecoveryCase
+    | TimelineStep
+    | Attempt
+    | Credential
+    | Capture
+    | Dispute
+    | Refund
+    | RefundPart
+    | RefundLine
+    | Delegation
+    | HumanTask
+)
+"""Rows that are rewritten by their id."""
+
 INSERTED: Final[dict[type, str]] = {
     Credential: "credential",
     Payment: "payment",
@@ -94,6 +120,14 @@ INSERTED: Final[dict[type, str]] = {
     StoredDecision: "decision",
     TimelineStep: "timeline_step",
     Attempt: "attempt",
+    Capture: "capture",
+    PaymentLine: "payment_line",
+    Dispute: "dispute",
+    Refund: "refund",
+    RefundPart: "refund_part",
+    RefundLine: "refund_line",
+    Approval: "refund_approval",
+    Delegation: "delegation",
     LedgerEntry: "ledger_entry",
     PostingRow: "ledger_posting",
     HumanTask: "human_task",
@@ -108,12 +142,24 @@ UPDATED: Final[dict[type, str]] = {
     TimelineStep: "timeline_step",
     Attempt: "attempt",
     Credential: "credential",
+    Capture: "capture",
+    Dispute: "dispute",
+    RefundLine: "refund_line",
+    RefundPart: "refund_part",
+    Refund: "refund",
+    Delegation: "delegation",
     HumanTask: "human_task",
     JobRef: "job",
     JobKey: "job",
 }
 
-_NOT_COLUMNS: Final[dict[type, frozenset[str]]] = {LedgerEntry: frozenset({"postings"})}
+_NOT_COLUMNS: Final[dict[type, frozenset[str]]] = {
+    LedgerEntry: frozenset({"postings"}),
+    # kept by triggers, so that no writer can get them wrong
+    Payment: frozenset({"goodwill_minor"}),
+    Capture: frozenset({"held_minor", "disputed_minor", "over_minor"}),
+    PaymentLine: frozenset({"held_quantity", "held_minor", "held_tax_minor"}),
+}
 
 
 class Changes:
@@ -143,7 +189,7 @@ class Changes:
                     )
                 )
 
-    def update(self, row: Payment | RecoveryCase | TimelineStep | Attempt | Credential | HumanTask) -> None:
+    def update(self, row: Updatable) -> None:
         """Rewrite a row by its id; a later update of the same row replaces an earlier one, a new row stays new."""
         pending = self._new.get(type(row), [])
         for index, new in enumerate(pending):

@@ -67,7 +67,7 @@ _DECISIONS: Final = """
     WITH scanned AS MATERIALIZED (
         SELECT decided_at, id FROM decision
         WHERE (decided_at, id) > ($1, $2) AND decided_at < $3 ORDER BY decided_at, id LIMIT $4)
-    SELECT d.id, d.merchant_id, d.case_id, d.kind, d.policy_digest, d.rule, d.facts::text AS facts,
+    SELECT d.id, d.merchant_id, d.case_id, d.refund_id, d.kind, d.policy_digest, d.rule, d.facts::text AS facts,
            d.situation::text AS situation, d.outcome::text AS outcome, d.explanation::text AS explanation,
            d.decided_at, ($5::text IS NULL OR d.merchant_id = $5) AND ($6::text IS NULL OR d.kind = $6) AS meant
     FROM scanned s JOIN decision d ON d.id = s.id ORDER BY d.decided_at, d.id"""
@@ -98,8 +98,8 @@ _OF_CASES: Final = """
 _TEXTS: Final = "SELECT digest, source, body FROM policy_text WHERE digest = ANY($1::text[])"
 
 _OPEN_TASKS: Final = """
-    INSERT INTO human_task (id, merchant_id, kind, case_id, reason, opened_at, due_at)
-    SELECT id, merchant_id, kind, case_id, reason, opened_at, due_at
+    INSERT INTO human_task (id, merchant_id, kind, case_id, refund_id, reason, opened_at, due_at)
+    SELECT id, merchant_id, kind, case_id, refund_id, reason, opened_at, due_at
     FROM jsonb_populate_recordset(null::human_task, $1::jsonb)
     ON CONFLICT (id) DO NOTHING RETURNING id"""
 
@@ -173,6 +173,7 @@ def _decision(row: asyncpg.Record) -> KeptDecision:
         id=row["id"],
         merchant_id=row["merchant_id"],
         case_id=row["case_id"],
+        refund_id=row["refund_id"],
         kind=row["kind"],
         policy_digest=row["policy_digest"],
         rule=row["rule"],

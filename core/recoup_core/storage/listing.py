@@ -37,6 +37,18 @@ class CaseRow(msgspec.Struct, frozen=True, kw_only=True):
     next_step: TimelineStep | None = None
 
 
+class PaymentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment, its case and next retry where it ever failed, and how much of it went back or still can."""
+
+    payment: Payment
+    case: RecoveryCase | None = None
+    next_step: TimelineStep | None = None
+    refundable_minor: int
+    """What can still be asked back, over all its captures."""
+    refunded_minor: int
+    """What went back over its captures, as money or store credit; what was only voided never came in."""
+
+
 class StoredEvent(Event, frozen=True, kw_only=True):
     """An event with the number it was stored under."""
 
@@ -93,20 +105,33 @@ class CaseStory(msgspec.Struct, frozen=True, kw_only=True):
     events: list[StoredEvent]
 
 
-_CASE_ROW: Final = """
-    SELECT jsonb_build_object('payment', to_jsonb(p), 'case', to_jsonb(c), 'next_step', (
+_CASE_AND_STEP: Final = """
+    'payment', to_jsonb(p), 'case', to_jsonb(c), 'next_step', (
         SELECT to_jsonb(s) FROM timeline_step s
-        WHERE s.case_id = c.id AND s.kind = 'retry' AND s.state IN ('planned', 'running')))::text
+        WHERE s.case_id = c.id AND s.kind = 'retry' AND s.state IN ('planned', 'running'))"""
+
+_CASE_ROW: Final = f"""
+    SELECT jsonb_build_object({_CASE_AND_STEP})::text
     FROM payment p JOIN recovery_case c ON c.payment_id = p.id"""
 
+_PAYMENT_ROW: Final = f"""
+    SELECT jsonb_build_object({_CASE_AND_STEP},
+        'refundable_minor', (SELECT coalesce(sum(greatest(0, k.amount_minor - k.held_minor - k.disputed_minor)), 0)
+                             FROM capture k WHERE k.payment_id = p.id AND k.state <> 'voided'),
+        'refunded_minor', (SELECT coalesce(sum(f.amount_minor), 0) FROM refund_part f
+                           WHERE f.payment_id = p.id AND f.state = 'succeeded' AND f.capture_id IS NOT NULL
+                             AND NOT f.void))::text
+    FROM payment p LEFT JOIN recovery_case c ON c.payment_id = p.id"""
+
 _PAYMENT_FILTERS: Final = {
-    "id": "p.id",
-    "state": "p.state",
-    "customer": "p.customer ->> 'ref'",
-    "reference": "p.reference",
+    "id": "p.id = {}",
+    "state": "p.state = {}",
+    "customer": "p.customer ->> 'ref' = {}",
+    "reference": "p.reference = {}",
+    "order": "p.order_ref = {}",
 }
-_CASE_FILTERS: Final = {"id": "c.id", "state": "c.state", "payment": "c.payment_id"}
-_ATTEMPT_FILTERS: Final = {"id": "a.id", "payment": "a.payment_id"}
+_CASE_FILTERS: Final = {"id": "c.id = {}", "state": "c.state = {}", "payment": "c.payment_id = {}"}
+_ATTEMPT_FILTERS: Final = {"id": "a.id = {}", "payment": "a.payment_id = {}"}
 
 _STORY: Final = f"""
     SELECT jsonb_build_object(
@@ -141,16 +166,18 @@ _FEED: Final = f"""
 
 async def list_payments(
     database: Database, merchant_id: str, filters: Mapping[str, Any], before: UUID | None, limit: int
-) -> list[CaseRow]:
-    """Return the newest payments before a key; filters: id, state, customer, reference."""
-    return await _page(database, _CASE_ROW, "p", _PAYMENT_FILTERS, merchant_id, filters, before, limit, CaseRow)
+) -> list[PaymentRow]:
+    """Return the newest payments before a key; filters: id, state, customer, reference, order."""
+    return await read_page(
+        database, _PAYMENT_ROW, "p", _PAYMENT_FILTERS, merchant_id, filters, before, limit, PaymentRow
+    )
 
 
 async def list_cases(
     database: Database, merchant_id: str, filters: Mapping[str, Any], before: UUID | None, limit: int
 ) -> list[CaseRow]:
     """Return the newest cases before a key; filters: id, state, payment."""
-    return await _page(database, _CASE_ROW, "c", _CASE_FILTERS, merchant_id, filters, before, limit, CaseRow)
+    return await read_page(database, _CASE_ROW, "c", _CASE_FILTERS, merchant_id, filters, before, limit, CaseRow)
 
 
 async def list_attempts(
@@ -158,20 +185,22 @@ async def list_attempts(
 ) -> list[Attempt]:
     """Return the newest attempts before a key; filters: id, payment."""
     select = "SELECT to_jsonb(a)::text FROM attempt a"
-    return await _page(database, select, "a", _ATTEMPT_FILTERS, merchant_id, filters, before, limit, Attempt)
+    return await read_page(database, select, "a", _ATTEMPT_FILTERS, merchant_id, filters, before, limit, Attempt)
 
 
 async def list_open_tasks(database: Database, merchant_id: str, before: UUID | None, limit: int) -> list[HumanTask]:
     """Return the newest tasks before a key that still wait for a person."""
     select = "SELECT to_jsonb(t)::text FROM human_task t"
-    return await _page(database, select, "t", {}, merchant_id, {}, before, limit, HumanTask, "t.resolved_at IS NULL")
+    return await read_page(
+        database, select, "t", {}, merchant_id, {}, before, limit, HumanTask, "t.resolved_at IS NULL"
+    )
 
 
-async def _page(
+async def read_page(
     database: Database,
     select: str,
     table: str,
-    columns: Mapping[str, str],
+    conditions: Mapping[str, str],
     merchant_id: str,
     filters: Mapping[str, Any],
     before: UUID | None,
@@ -179,18 +208,18 @@ async def _page(
     shape: type[Any],
     *always: str,
 ) -> list[Any]:
-    """Read one page by descending id; ids are time-ordered, so new rows come before the first page."""
-    given = {columns[name]: value for name, value in filters.items() if value is not None}
+    """Read one page by descending id; ids are time-ordered, so new rows come before the first page.
+
+    `conditions` says per filter what must be true, with `{}` where its value stands.
+    """
+    given = [(conditions[name], value) for name, value in filters.items() if value is not None]
     if before is not None:
-        given[f"{table}.id <"] = before
-    conditions = [*always, f"{table}.merchant_id = $1"]
-    conditions += [
-        f"{column} ${number}" if column.endswith("<") else f"{column} = ${number}"
-        for number, column in enumerate(given, 3)
-    ]
-    sql = f"{select} WHERE {' AND '.join(conditions)} ORDER BY {table}.id DESC LIMIT $2"
+        given.append((f"{table}.id < {{}}", before))
+    wanted = [*always, f"{table}.merchant_id = $1"]
+    wanted += [condition.format(f"${number}") for number, (condition, _) in enumerate(given, 3)]
+    sql = f"{select} WHERE {' AND '.join(wanted)} ORDER BY {table}.id DESC LIMIT $2"
     async with database.connection() as connection:
-        rows = await connection.fetch(sql, merchant_id, min(limit, MAX_PAGE + 1), *given.values())
+        rows = await connection.fetch(sql, merchant_id, min(limit, MAX_PAGE + 1), *(value for _, value in given))
     return [msgspec.json.decode(row[0], type=shape) for row in rows]
 
 
@@ -208,12 +237,15 @@ async def read_feed(
     limit: int,
     kinds: Collection[str] | None = None,
     case_id: UUID | None = None,
+    refund_id: UUID | None = None,
 ) -> FeedPage:
     """Return the next events in commit order; whoever follows the positions misses none and sees none twice."""
-    sql = _FEED.format(narrower="" if case_id is None else "AND case_id = $7")
+    about = {"case_id": case_id, "refund_id": refund_id}
+    given = {column: value for column, value in about.items() if value is not None}
+    narrower = " ".join(f"AND {column} = ${number}" for number, column in enumerate(given, 7))
     values = [merchant_id, str(after.txid), after.event_id, EVENTS_SCANNED, limit + 1, kinds and list(kinds)]
     async with database.connection() as connection:
-        body = await connection.fetchval(sql, *values, *([] if case_id is None else [case_id]))
+        body = await connection.fetchval(_FEED.format(narrower=narrower), *values, *given.values())
     scan = msgspec.json.decode(body, type=_Scan)
     if len(scan.events) > limit:
         final = scan.events[limit - 1]

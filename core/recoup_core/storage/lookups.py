@@ -1,11 +1,17 @@
 """Small reads that flows make outside a case file: policies by digest, inbound events, correlation of answers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
+
+from recoup_core.ports import GatewayEvent
+
+MAX_TOLD: Final = 200
+"""Events about one refund or dispute that are read; gateways tell a handful."""
 
 
 class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,3 +111,114 @@ async def payment_by_reference(connection: asyncpg.Connection, merchant_id: str,
         "SELECT id FROM payment WHERE merchant_id = $1 AND reference = $2", merchant_id, reference
     )
     return found
+
+
+class OwnPart(msgspec.Struct, frozen=True):
+    """A part of one of our refunds."""
+
+    refund_id: UUID
+    part_id: UUID
+
+
+class KnownCapture(msgspec.Struct, frozen=True):
+    """What a gateway's charge is to us."""
+
+    payment_id: UUID
+    capture_id: UUID
+
+
+async def part_of_refund(
+    connection: asyncpg.Connection, merchant_id: str, gateway: str, part_id: UUID | None, refund_ref: str
+) -> OwnPart | None:
+    """Return the part that a gateway's refund is: the one it names, unless that went back as another refund already."""
+    row = await connection.fetchrow(
+        """SELECT refund_id, id FROM refund_part
+           WHERE merchant_id = $1 AND gateway = $2 AND (gateway_ref = $4
+             OR (id = $3 AND (gateway_ref IS NULL OR state NOT IN ('succeeded', 'taken_back'))))
+           ORDER BY gateway_ref = $4 DESC NULLS LAST LIMIT 1""",
+        merchant_id,
+        gateway,
+        part_id,
+        refund_ref,
+    )
+    return None if row is None else OwnPart(row["refund_id"], row["id"])
+
+
+async def capture_of_charge(
+    connection: asyncpg.Connection, merchant_id: str, gateway: str, charge_refs: Sequence[str]
+) -> KnownCapture | None:
+    """Return the capture that a gateway calls so, within one merchant; by its attempt where only that was told.
+
+    A charge may have several names at its gateway; any of them finds it.
+    """
+    row = await connection.fetchrow(
+        """SELECT payment_id, id FROM capture
+           WHERE merchant_id = $1 AND gateway = $2 AND gateway_ref = ANY($3::text[])
+           UNION ALL
+           SELECT c.payment_id, c.id FROM attempt a JOIN capture c ON c.attempt_id = a.id
+           WHERE a.merchant_id = $1 AND a.gateway = $2 AND a.gateway_ref = ANY($3::text[]) LIMIT 1""",
+        merchant_id,
+        gateway,
+        list(charge_refs),
+    )
+    return None if row is None else KnownCapture(row["payment_id"], row["id"])
+
+
+async def told_of_refund(connection: asyncpg.Connection, gateway: str, refund_ref: str) -> list[GatewayEvent]:
+    """Return the events that a gateway sent about one of its refunds, the newest first, whatever became of them."""
+    rows = await connection.fetch(
+        "SELECT body FROM inbound_event WHERE gateway = $1 AND body #>> '{refund,refund_ref}' = $2"
+        " ORDER BY id DESC LIMIT $3",
+        gateway,
+        refund_ref,
+        MAX_TOLD,
+    )
+    return [msgspec.json.decode(row["body"], type=GatewayEvent) for row in rows]
+
+
+async def told_of_dispute(connection: asyncpg.Connection, gateway: str, dispute_ref: str) -> list[GatewayEvent]:
+    """Return the events that a gateway sent about one of its disputes, the newest first, whatever became of them."""
+    rows = await connection.fetch(
+        "SELECT body FROM inbound_event WHERE gateway = $1 AND body #>> '{dispute,dispute_ref}' = $2"
+        " ORDER BY id DESC LIMIT $3",
+        gateway,
+        dispute_ref,
+        MAX_TOLD,
+    )
+    return [msgspec.json.decode(row["body"], type=GatewayEvent) for row in rows]
+
+
+async def policies_of_refunds(connection: asyncpg.Connection, refund_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return per refund the digest of the policy that decided it; those made elsewhere have none and are left out."""
+    rows = await connection.fetch(
+        "SELECT id, policy_digest FROM refund WHERE id = ANY($1::uuid[]) AND policy_digest IS NOT NULL",
+        list(refund_ids),
+    )
+    return {row["id"]: row["policy_digest"] for row in rows}
+
+
+async def merchant_of_refund(connection: asyncpg.Connection, refund_id: UUID) -> str | None:
+    """Return whose refund it is; None where there is none."""
+    found: str | None = await connection.fetchval("SELECT merchant_id FROM refund WHERE id = $1", refund_id)
+    return found
+
+
+async def answerless_part(connection: asyncpg.Connection, capture_id: UUID, amount_minor: int) -> bool:
+    """Return whether a part over this capture, of just this amount, has left and is not known to its gateway yet."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM refund_part WHERE capture_id = $1 AND amount_minor = $2 AND gateway_ref IS NULL"
+        " AND state IN ('submitted', 'unknown'))",
+        capture_id,
+        amount_minor,
+    )
+    return found
+
+
+async def voids_under_way(connection: asyncpg.Connection, capture_id: UUID) -> list[OwnPart]:
+    """Return the parts that are voiding a charge right now."""
+    rows = await connection.fetch(
+        "SELECT refund_id, id FROM refund_part WHERE capture_id = $1 AND void"
+        " AND state IN ('submitted', 'pending', 'unknown')",
+        capture_id,
+    )
+    return [OwnPart(row["refund_id"], row["id"]) for row in rows]

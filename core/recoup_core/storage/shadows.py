@@ -28,7 +28,8 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     merchant_id: str
-    case_id: UUID
+    case_id: UUID | None = None
+    refund_id: UUID | None = None
     policy_digest: str
     facts: str
     situation: str
@@ -42,7 +43,8 @@ class ShadowDecision(msgspec.Struct, frozen=True, kw_only=True):
     version_id: UUID
     decision_id: UUID
     merchant_id: str
-    case_id: UUID
+    case_id: UUID | None = None
+    refund_id: UUID | None = None
     agrees: bool
     outcome: msgspec.Raw
     note: str | None = None
@@ -54,7 +56,9 @@ class ShadowDifference(msgspec.Struct, frozen=True, kw_only=True):
     """One decision that would have come out otherwise."""
 
     id: int
-    case_id: UUID
+    case_id: UUID | None = None
+    refund_id: UUID | None = None
+    """What the decision was about: a case, or a refund."""
     decision_id: UUID
     decided_at: datetime
     rule: str
@@ -85,8 +89,8 @@ _SHADOWS: Final = """
     WHERE v.state = 'shadow' ORDER BY s.seen_until NULLS FIRST, v.id LIMIT $1"""
 
 _FOLLOW: Final = """
-    SELECT d.id, d.merchant_id, d.case_id, d.policy_digest, d.facts::text, d.situation::text, d.outcome::text,
-        d.decided_at
+    SELECT d.id, d.merchant_id, d.case_id, d.refund_id, d.policy_digest, d.facts::text, d.situation::text,
+        d.outcome::text, d.decided_at
     FROM decision d
     WHERE d.kind = $2 AND (d.decided_at, d.id) > ($3, $8) AND d.decided_at <= $4
       AND CASE WHEN $5::text IS NULL
@@ -97,8 +101,8 @@ _FOLLOW: Final = """
     ORDER BY d.decided_at, d.id LIMIT $7"""
 
 _DIFFERENCES: Final = """
-    SELECT s.id, s.case_id, s.decision_id, s.decided_at, d.rule, d.outcome::text AS outcome, s.note AS shadow_rule,
-        s.outcome::text AS shadow_outcome
+    SELECT s.id, s.case_id, s.refund_id, s.decision_id, s.decided_at, d.rule, d.outcome::text AS outcome,
+        s.note AS shadow_rule, s.outcome::text AS shadow_outcome
     FROM shadow_decision s JOIN decision d ON d.id = s.decision_id
     WHERE s.version_id = $1 AND NOT s.agrees AND ($2::text IS NULL OR s.merchant_id = $2)
       AND ($3::bigint IS NULL OR s.id < $3)
@@ -143,8 +147,9 @@ async def keep_followed(
     of that time may still come to light.
     """
     rows = await connection.fetch(
-        "INSERT INTO shadow_decision (version_id, decision_id, merchant_id, case_id, agrees, outcome, note, decided_at)"
-        " SELECT version_id, decision_id, merchant_id, case_id, agrees, outcome, note, decided_at"
+        "INSERT INTO shadow_decision"
+        " (version_id, decision_id, merchant_id, case_id, refund_id, agrees, outcome, note, decided_at)"
+        " SELECT version_id, decision_id, merchant_id, case_id, refund_id, agrees, outcome, note, decided_at"
         " FROM jsonb_populate_recordset(null::shadow_decision, $1::jsonb)"
         " ON CONFLICT (version_id, decision_id) DO NOTHING RETURNING merchant_id, agrees",
         msgspec.json.encode(found).decode(),

@@ -34,6 +34,40 @@ _JOBLESS_DUNNING = """
     ORDER BY s.due_at LIMIT $4
     ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
 
+_JOBLESS_PARTS = """
+    INSERT INTO job (kind, subject_id, due_at, visible_at)
+    SELECT $1, p.id, greatest(p.not_before, $3), greatest(p.not_before, $3) FROM refund_part p
+    WHERE p.state = 'scheduled' AND p.created_at < $2
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind = $1 AND j.subject_id = p.id)
+    ORDER BY p.created_at LIMIT $4
+    ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
+
+_JOBLESS_IN_FLIGHT_PARTS = """
+    INSERT INTO job (kind, subject_id, due_at, visible_at)
+    SELECT $1, p.id, $3, $3 FROM refund_part p
+    WHERE p.state IN ('submitted', 'pending', 'unknown') AND p.submitted_at < $2
+      AND NOT EXISTS (SELECT FROM job j WHERE j.kind IN ($1, 'refund') AND j.subject_id = p.id)
+    ORDER BY p.submitted_at LIMIT $4
+    ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id"""
+
+_STALLED_REFUNDS = """
+    SELECT r.id FROM refund r
+    WHERE r.state = 'approved' AND r.approved_at < $1
+      AND NOT EXISTS (SELECT FROM refund_part p WHERE p.refund_id = r.id
+                      AND p.state IN ('reserved', 'scheduled', 'submitted', 'pending', 'unknown'))
+    ORDER BY r.id LIMIT $2"""
+
+_FAILED_REFUNDS = """
+    SELECT r.id FROM refund r
+    WHERE r.state = 'failed'
+      AND NOT EXISTS (SELECT FROM human_task t WHERE t.refund_id = r.id AND coalesce(t.resolved_at, $2) >= $1)
+    ORDER BY r.id LIMIT $3"""
+
+_REFUNDS_STANDING = """
+    SELECT (SELECT count(*) FROM refund_part WHERE state IN ('submitted', 'pending', 'unknown')) AS in_flight,
+        (SELECT min(submitted_at) FROM refund_part WHERE state = 'unknown') AS unknown_since,
+        (SELECT count(*) FROM capture WHERE over_minor > 0) AS over"""
+
 _INBOUND_WITHOUT_JOB = """
     INSERT INTO job (kind, subject_id, due_at, visible_at)
     SELECT $1, i.id, $3, $3 FROM inbound_event i
@@ -87,6 +121,44 @@ async def jobless_dunning(
     return await _insert(connection, _JOBLESS_DUNNING, kind, before, now, limit)
 
 
+async def jobless_parts(connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int) -> int:
+    """Give a job to scheduled parts of refunds that have none; return how many."""
+    return await _insert(connection, _JOBLESS_PARTS, kind, before, now, limit)
+
+
+async def jobless_in_flight_parts(
+    connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int
+) -> int:
+    """Give a job to parts of refunds in flight that have none; return how many."""
+    return await _insert(connection, _JOBLESS_IN_FLIGHT_PARTS, kind, before, now, limit)
+
+
+async def stalled_refunds(connection: asyncpg.Connection, before: datetime, limit: int) -> list[UUID]:
+    """Return refunds approved before then of which no part is live: what became of their parts was never concluded."""
+    return [row["id"] for row in await connection.fetch(_STALLED_REFUNDS, before, limit)]
+
+
+async def unasked_failures(connection: asyncpg.Connection, before: datetime, now: datetime, limit: int) -> list[UUID]:
+    """Return failed refunds that no person has been asked about since then: open, and nobody's."""
+    return [row["id"] for row in await connection.fetch(_FAILED_REFUNDS, before, now, limit)]
+
+
+class RefundsStanding(msgspec.Struct, frozen=True):
+    """How all refunds stand."""
+
+    in_flight: int
+    unknown_since: datetime | None
+    """Since when the part that nobody knows about for longest has been under way."""
+    over: int
+    """Captures that refunds and disputes exceed."""
+
+
+async def refunds_standing(connection: asyncpg.Connection) -> RefundsStanding:
+    """Return how all refunds stand, of every merchant."""
+    row = await connection.fetchrow(_REFUNDS_STANDING)
+    return RefundsStanding(row["in_flight"], row["unknown_since"], row["over"])
+
+
 async def inbound_without_job(
     connection: asyncpg.Connection, kind: str, before: datetime, now: datetime, limit: int
 ) -> int:
@@ -113,20 +185,25 @@ async def paused_cases(connection: asyncpg.Connection, before: datetime, limit: 
 
 
 class JobSubject(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a job is about: a merchant's case, or an event that a gateway told."""
+    """Whom a job is about: a merchant's case or refund, or an event that a gateway told."""
 
     merchant_id: str | None = None
     case_id: UUID | None = None
     payment_id: UUID | None = None
+    refund_id: UUID | None = None
     gateway: str | None = None
 
 
 async def subject_of_job(connection: asyncpg.Connection, subject_id: UUID) -> JobSubject | None:
-    """Return what a job's subject (a step, an attempt, an inbound event) belongs to; None where it is gone."""
+    """Return what a job's subject belongs to (a step, an attempt, a refund or a part of one, an inbound event); None
+    where it is gone."""
     row = await connection.fetchrow(
-        "SELECT merchant_id, case_id, payment_id, NULL AS gateway FROM timeline_step WHERE id = $1"
-        " UNION ALL SELECT merchant_id, case_id, payment_id, NULL FROM attempt WHERE id = $1"
-        " UNION ALL SELECT NULL, NULL, NULL, gateway FROM inbound_event WHERE id = $1",
+        "SELECT merchant_id, case_id, payment_id, NULL::uuid AS refund_id, NULL AS gateway FROM timeline_step"
+        " WHERE id = $1"
+        " UNION ALL SELECT merchant_id, case_id, payment_id, NULL, NULL FROM attempt WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, payment_id, refund_id, NULL FROM refund_part WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, payment_id, id, NULL FROM refund WHERE id = $1"
+        " UNION ALL SELECT NULL, NULL, NULL, NULL, gateway FROM inbound_event WHERE id = $1",
         subject_id,
     )
     return None if row is None else JobSubject(**dict(row))

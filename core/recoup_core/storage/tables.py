@@ -18,6 +18,7 @@ class MerchantRow(Table, tablename="merchant"):
     name = Text()
     acquirer_country = Text(null=True, default=None)
     created_at = Timestamptz()
+    timezone = Text(default="UTC")
 
 
 class ApiKeyRow(Table, tablename="api_key"):
@@ -27,6 +28,7 @@ class ApiKeyRow(Table, tablename="api_key"):
     merchant_id = ForeignKey(MerchantRow)
     principal = Text()
     roles = Array(base_column=Text())
+    approves = Array(base_column=Text(), default=list)
     hint = Text()
     key_hash = Bytea(unique=True, secret=True)
     created_at = Timestamptz()

@@ -8,7 +8,7 @@ import pytest
 
 from recoup_core.domain.attempt import AttemptState
 from recoup_core.domain.decline import DeclineCategory
-from recoup_core.domain.payment import PaymentState
+from recoup_core.domain.payment import Method, PaymentState
 from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.collect import _submit  # the first half of the flow is what a killed worker gets done
 from recoup_core.flows.context import locked_cases
@@ -17,7 +17,7 @@ from recoup_core.flows.intake import EARLY_WAIT
 from recoup_core.flows.operate import cancel, pause, resume
 from recoup_core.flows.outcomes import MAX_NOT_SENT_WAIT, record_outcome
 from recoup_core.flows.recover import open_case
-from recoup_core.ports import Declined, NotSent
+from recoup_core.ports import ChargeRequest, Declined, NotSent
 from recoup_core.rules.deciding.decide import Explanation, Retry, Situation, Stop, decide_retry
 from recoup_core.rules.facts import RetryFacts
 from recoup_core.storage.jobs import STUCK_CLAIMS
@@ -274,7 +274,17 @@ async def test_a_card_number_in_a_gateways_words_is_not_stored(shop: Any) -> Non
     decline = (await shop.file(opened.payment.id)).attempts[0].decline
     leaky = Leaky(Declined(decline=msgspec.structs.replace(decline, message="card 4111 1111 1111 1111 said no")))
 
-    answer = await charge_guarded(leaky, None)
+    request = ChargeRequest(
+        idempotency_key="key-1",
+        attempt_id=opened.case.id,
+        payment_reference="inv-1",
+        amount=opened.payment.amount,
+        method=Method.CARD,
+        token="tok_approve",
+        first_sent_at=shop.clock.now(),
+    )
+
+    answer = await charge_guarded(leaky, request)
 
     assert isinstance(answer, Declined)
     assert "4111" not in (answer.decline.message or "")

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from recoup_core.domain.attempt import Attempt, AttemptState, Origin
+from recoup_core.domain.capture import Capture
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.happened import Event, EventKind
 from recoup_core.domain.ids import new_id
-from recoup_core.domain.ledger import LedgerEntry, capture_entry
+from recoup_core.domain.ledger import LedgerEntry, entry_of_capture
 from recoup_core.domain.payment import Credential, Customer, Method, Payment
 from recoup_core.domain.recovery import CaseState, RecoveryCase, StepKind, TimelineStep
 from recoup_core.storage.audit import seal_events
@@ -150,17 +151,25 @@ class Records:
             decided_at=NOW,
         )
 
-    def capture(self, attempt: Attempt, amount_minor: int = 1999) -> LedgerEntry:
-        return capture_entry(
-            entry_id=new_id(),
-            merchant_id=attempt.merchant_id,
-            payment_id=attempt.payment_id,
-            attempt_id=attempt.id,
-            gateway=attempt.gateway,
-            amount_minor=amount_minor,
-            currency="EUR",
-            at=NOW,
+    def capture(self, attempt: Attempt, **fields: Any) -> Capture:
+        return Capture(
+            **{
+                "id": new_id(),
+                "merchant_id": attempt.merchant_id,
+                "payment_id": attempt.payment_id,
+                "attempt_id": attempt.id,
+                "gateway": attempt.gateway,
+                "method": attempt.method,
+                "amount_minor": attempt.amount_minor,
+                "currency": attempt.currency,
+                "captured_at": NOW,
+                "created_at": NOW,
+                **fields,
+            }
         )
+
+    def booked(self, capture: Capture) -> LedgerEntry:
+        return entry_of_capture(capture, at=NOW)
 
     def event(self, payment_id: UUID | None = None, at: datetime = NOW, **data: Any) -> Event:
         return Event(

@@ -7,10 +7,22 @@ import asyncpg
 import msgspec
 import pytest
 
+from recoup_core.domain.approval import Approval, Delegation, Verdict
 from recoup_core.domain.attempt import AttemptState
+from recoup_core.domain.capture import PaymentLine
+from recoup_core.domain.dispute import Dispute, DisputeState
 from recoup_core.domain.happened import HumanTask, TaskKind
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.recovery import CaseState, StepState
+from recoup_core.domain.refund import (
+    Channel,
+    Destination,
+    PartState,
+    Refund,
+    RefundLine,
+    RefundPart,
+    RefundState,
+)
 from recoup_core.storage.calls import Call, remember
 from recoup_core.storage.changes import INSERTED, Changes, JobRef, NewJob, PostingRow
 from recoup_core.storage.jobs import JobQueue
@@ -35,6 +47,91 @@ def a_task(records: Any, payment: Any, case: Any) -> HumanTask:
     )
 
 
+def own(payment: Any) -> dict[str, Any]:
+    return {"id": new_id(), "merchant_id": payment.merchant_id}
+
+
+def a_refund(records: Any, payment: Any, capture: Any) -> list[Any]:
+    """A refund made elsewhere, with one row of everything that belongs to refunds."""
+    refund = Refund(
+        **own(payment),
+        payment_id=payment.id,
+        customer_ref="cus-1",
+        amount_minor=5,
+        currency="EUR",
+        reason="reported",
+        channel=Channel.REPORTED,
+        requested_by="gateway:sandbox",
+        touched_by=("gateway:sandbox",),
+        state=RefundState.APPROVED,
+        created_at=records.now,
+        approved_at=records.now,
+    )
+    part = RefundPart(
+        **own(payment),
+        refund_id=refund.id,
+        payment_id=payment.id,
+        capture_id=capture.id,
+        number=1,
+        revision=1,
+        destination=Destination.ORIGINAL_METHOD,
+        gateway="sandbox",
+        amount_minor=5,
+        currency="EUR",
+        gateway_ref="re-1",
+        state=PartState.PENDING,
+        created_at=records.now,
+        submitted_at=records.now,
+    )
+    line = PaymentLine(**own(payment), payment_id=payment.id, number=1, ref="a", amount_minor=1999)
+    return [
+        refund,
+        part,
+        line,
+        RefundLine(
+            **own(payment),
+            refund_id=refund.id,
+            payment_line_id=line.id,
+            revision=1,
+            quantity=0,
+            amount_minor=5,
+            tax_minor=0,
+        ),
+        Approval(
+            **own(payment),
+            refund_id=refund.id,
+            revision=1,
+            level=0,
+            role="finance",
+            principal="ben",
+            verdict=Verdict.REJECT,
+            channel="api",
+            decided_at=records.now,
+        ),
+        Delegation(
+            **own(payment),
+            owner="ben",
+            delegate="eve",
+            roles=("finance",),
+            starts_at=records.now,
+            ends_at=records.now + timedelta(days=1),
+            created_by="ben",
+            created_at=records.now,
+        ),
+        Dispute(
+            **own(payment),
+            payment_id=payment.id,
+            capture_id=capture.id,
+            gateway="sandbox",
+            gateway_ref="dp-1",
+            amount_minor=5,
+            currency="EUR",
+            state=DisputeState.INQUIRY,
+            opened_at=records.now,
+        ),
+    ]
+
+
 async def test_every_kind_of_row_is_written_in_one_go(shelf: Any, records: Any) -> None:
     """References among the new rows hold, whatever order they were added in."""
     payment, credential = records.payment(), records.credential()
@@ -43,9 +140,11 @@ async def test_every_kind_of_row_is_written_in_one_go(shelf: Any, records: Any) 
     step = records.step(case, decision_id=decision.id, credential_id=credential.id)
     attempt = records.attempt(case, AttemptState.SUCCEEDED, step_id=step.id, credential_id=credential.id)
     call = remember(Call("key-1", b"POST /x"), "default", b"{}", records.now)
+    capture = records.capture(attempt)
     rows = [
         a_job(records, step.id), call, records.event(payment.id), a_task(records, payment, case),
-        records.capture(attempt), attempt, step, decision, case, payment, credential,
+        records.booked(capture), *a_refund(records, payment, capture), capture, attempt, step, decision, case, payment,
+        credential,
     ]  # fmt: skip
     assert {type(row) for row in rows} | {PostingRow} == set(INSERTED)
 

@@ -127,13 +127,15 @@ async def world(shelf: Any, records: Any) -> Mapping[str, Any]:
     credential = records.credential()
     other_credential = records.credential(merchant_id="other")
     step, decision = records.step(case), records.decision(case)
-    entry = records.capture(succeeded)
+    capture = records.capture(succeeded)
+    entry = records.booked(capture)
     rows = (paid, owed, other, paid_case, case, other_case, credential, other_credential, decision)
-    await shelf.write(*rows, step, succeeded, live, entry, records.event(paid.id))
+    await shelf.write(*rows, step, succeeded, live, capture, entry, records.event(paid.id))
     return {
         "owed": owed.id, "case": case.id, "other": other.id, "other_case": other_case.id, "live": live.id,
         "paid": paid.id, "paid_case": paid_case.id, "succeeded": succeeded.id, "step": step.id, "entry": entry.id,
         "decision": decision.id, "credential": credential.id, "other_credential": other_credential.id,
+        "capture": capture.id,
     }  # fmt: skip
 
 
@@ -142,7 +144,8 @@ ATTEMPT_INTO = """INSERT INTO attempt (id, merchant_id, payment_id, case_id, num
     VALUES (gen_random_uuid(), """
 STEP_INTO = """INSERT INTO timeline_step (id, merchant_id, case_id, payment_id, kind, state, due_at, rule,
     planned_by, created_at, credential_id, key) VALUES (gen_random_uuid(), """
-ENTRY_INTO = "INSERT INTO ledger_entry (id, merchant_id, kind, payment_id, attempt_id, created_at) VALUES "
+ENTRY_INTO = """INSERT INTO ledger_entry (id, merchant_id, kind, payment_id, capture_id, occurred_at, created_at)
+    VALUES """
 
 NEW_ATTEMPT = (
     ATTEMPT_INTO + "'default', '{paid}', '{paid_case}', 99, 'policy', 'sandbox', 'card', 1, 'EUR', {key}, '{state}', 1,"
@@ -222,16 +225,18 @@ BREAKS: Mapping[str, tuple[str, str]] = {
         CHECK),
     "a skipped step without a reason": (
         "UPDATE timeline_step SET state = 'skipped', finished_at = now() WHERE id = '{step}'", CHECK),
-    "a second capture of one attempt": (
-        ENTRY_INTO + "(gen_random_uuid(), 'default', 'capture', '{paid}', '{succeeded}', now())", UNIQUE),
+    "a capture booked twice": (
+        ENTRY_INTO + "(gen_random_uuid(), 'default', 'capture', '{paid}', '{capture}', now(), now())", UNIQUE),
     "an entry without postings": (
-        ENTRY_INTO + "(gen_random_uuid(), 'default', 'capture', '{owed}', '{live}', now())", REFUSED),
+        ENTRY_INTO + "(gen_random_uuid(), 'default', 'fee', '{owed}', NULL, now(), now())", REFUSED),
     "an entry of another merchant's payment": (
-        ENTRY_INTO + "(gen_random_uuid(), 'default', 'capture', '{other}', '{live}', now())", FOREIGN),
+        ENTRY_INTO + "(gen_random_uuid(), 'default', 'fee', '{other}', NULL, now(), now())", FOREIGN),
     "a posting added later that unbalances": (
         "INSERT INTO ledger_posting VALUES ('{entry}', 3, 'receivable', 1, 'EUR')", REFUSED),
     "a posting in another currency": (
-        "INSERT INTO ledger_posting VALUES ('{entry}', 3, 'a', 5, 'USD'), ('{entry}', 4, 'b', -5, 'EUR')", REFUSED),
+        "INSERT INTO ledger_posting VALUES ('{entry}', 3, 'tax', 5, 'USD'), ('{entry}', 4, 'tax', -5, 'EUR')", REFUSED),
+    "a posting to an account that is not in the chart": (
+        "INSERT INTO ledger_posting VALUES ('{entry}', 3, 'cash', 5, 'EUR')", CHECK),
     "a posting of nothing": ("INSERT INTO ledger_posting VALUES ('{entry}', 3, 'receivable', 0, 'EUR')", CHECK),
     "a policy text that is not its digest": (
         "INSERT INTO policy_text VALUES (repeat('a', 64), 'retry', 'x', 'x', 'body', now())", CHECK),
@@ -259,8 +264,10 @@ async def test_what_the_spoiled_statements_spoil_is_good(shelf: Any, world: Mapp
     message = STEP_INTO + "'default', '{case}', '{owed}', 'message', 'planned', now(), 'x', 'policy', now(), NULL, 'a')"
     await shelf.sql(message.format(**world))
     await shelf.sql(
-        (ENTRY_INTO + "('{owed}', 'default', 'capture', '{owed}', '{live}', now())").format(**world),
-        "INSERT INTO ledger_posting VALUES ('{owed}', 1, 'a', 7, 'EUR'), ('{owed}', 2, 'b', -7, 'EUR')".format(**world),
+        (ENTRY_INTO + "('{owed}', 'default', 'fee', '{owed}', NULL, now(), now())").format(**world),
+        "INSERT INTO ledger_posting VALUES ('{owed}', 1, 'fees', 7, 'EUR'), ('{owed}', 2, 'tax', -7, 'EUR')".format(
+            **world
+        ),
     )
 
 
@@ -285,9 +292,9 @@ async def test_what_is_written_for_good_is_never_changed(shelf: Any, world: Mapp
 
 async def test_an_unbalanced_entry_is_refused_at_commit(shelf: Any, world: Mapping[str, Any]) -> None:
     """Line by line it may be unbalanced for a moment; what is committed is balanced."""
-    entry = (ENTRY_INTO + "('{owed}', 'default', 'capture', '{owed}', '{live}', now())").format(**world)
-    first = "INSERT INTO ledger_posting VALUES ('{owed}', 1, 'a', 700, 'EUR')".format(**world)
-    second = "INSERT INTO ledger_posting VALUES ('{owed}', 2, 'b', {amount}, 'EUR')"
+    entry = (ENTRY_INTO + "('{owed}', 'default', 'fee', '{owed}', NULL, now(), now())").format(**world)
+    first = "INSERT INTO ledger_posting VALUES ('{owed}', 1, 'fees', 700, 'EUR')".format(**world)
+    second = "INSERT INTO ledger_posting VALUES ('{owed}', 2, 'tax', {amount}, 'EUR')"
 
     one_line = await shelf.refused(entry, first)
     off_by_one = await shelf.refused(entry, first, second.format(**world, amount=-699))

@@ -8,6 +8,7 @@ import pytest
 
 from recoup_core.storage.merchants import (
     KEY_PREFIX,
+    KeyInvalid,
     Role,
     ensure_merchants,
     find_key,
@@ -33,6 +34,18 @@ async def test_a_merchant_is_made_once(keys: Any, shelf: Any, records: Any) -> N
     rows = await shelf.rows("SELECT id, acquirer_country, created_at FROM merchant ORDER BY id")
     assert [tuple(row[:2]) for row in rows] == [("default", None), ("new", "BR"), ("other", None)]
     assert rows[1]["created_at"] == records.now
+    assert await shelf.one("SELECT timezone FROM merchant WHERE id = 'new'") == "UTC"
+
+
+async def test_the_calendar_of_the_settings_holds_for_merchants_that_are_there(
+    keys: Any, shelf: Any, records: Any
+) -> None:
+    """What refund policies allow per day goes by the merchant's own day, once the operator says which."""
+    await ensure_merchants(keys, ["default"], None, records.now, timezone="Europe/Berlin")
+    await ensure_merchants(keys, ["default"], None, records.now)
+
+    assert await shelf.one("SELECT timezone FROM merchant WHERE id = 'default'") == "Europe/Berlin"
+    assert await shelf.one("SELECT timezone FROM merchant WHERE id = 'other'") == "UTC"
 
 
 @pytest.mark.parametrize("name", ["", "With Blank", "Upper", "-x", "a" * 64, "a'; DROP TABLE merchant; --"])
@@ -121,3 +134,58 @@ async def test_a_key_for_nobody_is_not_made(keys: Any, shelf: Any, records: Any)
         await mint_key(keys, "default", "anna", set(), records.now, actor="x")
 
     assert await shelf.one("SELECT (SELECT count(*) FROM api_key) + (SELECT count(*) FROM event)") == 0
+
+
+async def test_a_principal_is_kept_in_one_form(keys: Any, shelf: Any, records: Any) -> None:
+    """All keys of one person are one person's, however each was written (promise 8)."""
+    names = ["Anna Meier", " anna  meier", "ANNA MEIER\u200b"]
+    minted = [await mint_key(keys, "default", name, {Role.VIEWER}, records.now, actor="x") for name in names]
+
+    found = [await find_key(keys, each.secret) for each in minted]
+
+    assert {key.principal for key in found if key is not None} == {"anna meier"}
+    assert await shelf.one("SELECT count(DISTINCT principal) FROM api_key") == 1
+
+
+async def test_a_key_from_before_names_had_one_form_is_the_same_person(keys: Any, shelf: Any, records: Any) -> None:
+    """What an older release has stored is read in that form."""
+    minted = await mint_key(keys, "default", "anna", {Role.VIEWER}, records.now, actor="x")
+    await shelf.sql("UPDATE api_key SET principal = 'Anna '")
+
+    found = await find_key(keys, minted.secret)
+
+    assert found is not None
+    assert found.principal == "anna"
+    assert [key.principal for key in await list_keys(keys, "default")] == ["anna"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\u200b", "x" * 201, "\u00df" * 101, "a\x07b"])
+async def test_a_key_needs_somebody_behind_it(keys: Any, shelf: Any, records: Any, name: str) -> None:
+    """Nobody, or a name that does not fit once it is in its one form."""
+    with pytest.raises(KeyInvalid) as refusal:
+        await mint_key(keys, "default", name, {Role.VIEWER}, records.now, actor="x")
+
+    assert refusal.value.field == "principal"
+    assert await shelf.one("SELECT count(*) FROM api_key") == 0
+
+
+async def test_a_key_approves_by_the_roles_it_was_given(keys: Any, shelf: Any, records: Any) -> None:
+    """Each once, told in the event; no other role stands for one, not even an administrator's."""
+    approves = ["support_lead", "finance", "finance"]
+    lead = await mint_key(keys, "default", "anna", {Role.VIEWER}, records.now, actor="x", approves=approves)
+    root = await mint_key(keys, "default", "root", {Role.ADMIN}, records.now, actor="x")
+
+    found = [await find_key(keys, minted.secret) for minted in (lead, root)]
+
+    assert [key.approves for key in found if key is not None] == [("finance", "support_lead"), ()]
+    told = await shelf.rows("SELECT data ->> 'approves' AS approves FROM event ORDER BY id")
+    assert [row["approves"] for row in told] == ['["finance", "support_lead"]', "[]"]
+
+
+@pytest.mark.parametrize("role", ["", "Support_Lead", "support lead", "support-lead", "1st", "x" * 61, "lead\n"])
+async def test_an_approval_role_is_one_that_a_policy_could_name(keys: Any, records: Any, role: str) -> None:
+    """A misspelt role would wait for ever for a level of its own."""
+    with pytest.raises(KeyInvalid) as refusal:
+        await mint_key(keys, "default", "anna", {Role.VIEWER}, records.now, actor="x", approves=["finance", role])
+
+    assert refusal.value.field == "approves"

@@ -1,0 +1,221 @@
+"""A payment that was collected elsewhere comes in, so that it can be refunded: what was charged, and what went back."""
+
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from recoup_core.domain.capture import Capture, CaptureState, PaymentLine
+from recoup_core.domain.happened import Event, EventKind
+from recoup_core.domain.ids import new_id
+from recoup_core.domain.ledger import capture_entry
+from recoup_core.domain.money import Money
+from recoup_core.domain.payment import Payment, PaymentState
+from recoup_core.domain.refund import HOLDING
+from recoup_core.domain.refundfile import PaymentAccount
+from recoup_core.flows.capture_reports import CaptureReport, ReportedLine, ReportedRefund, check_capture
+from recoup_core.flows.context import Context, count_events
+from recoup_core.flows.recover import PaymentExists
+from recoup_core.flows.refunds.outcomes import Known, record_refund
+from recoup_core.flows.refunds.reported import Elsewhere, counting, reported_refund
+from recoup_core.flows.refunds.standing import ask_if_over
+from recoup_core.flows.reports import InconsistentReport
+from recoup_core.ports import Canceled, GatewayEvent, Refunded, RefundNews, Refused
+from recoup_core.storage.calls import Call, recall, remember
+from recoup_core.storage.captured import early_refund_news, lock_charge, payment_of_capture
+from recoup_core.storage.changes import Changes
+from recoup_core.storage.lookups import payment_by_reference
+from recoup_core.storage.refunds import load_accounts
+
+__all__ = ["CaptureReport", "ReportedLine", "ReportedRefund", "report_captured"]
+
+
+async def report_captured(
+    context: Context, report: CaptureReport, actor: str, correlation_id: str | None, call: Call | None = None
+) -> PaymentAccount:
+    """Store a collected payment with its capture, its lines, and what went back of it already; all of it or nothing.
+
+    Raises `PaymentExists`, `UnknownGateway`, `InconsistentReport`, `UnknownCurrency`, `CardNumberRefused`,
+    `IdempotencyKeyReused`. With `call`, the answer is remembered under its idempotency key.
+    """
+    check_capture(report, context.gateway_merchants, context.clock.now())
+    try:
+        return await _store(context, report, actor, correlation_id, call)
+    except asyncpg.UniqueViolationError as clash:
+        async with context.database.connection() as connection:
+            answered = await _answered(connection, report, call)
+            if answered is not None:
+                return answered
+            known = await payment_by_reference(connection, report.merchant_id, report.reference)
+        if known is None or clash.constraint_name != "payment_merchant_id_reference_key":
+            raise
+        raise PaymentExists(report.reference, known) from clash
+
+
+async def _store(
+    context: Context, report: CaptureReport, actor: str, correlation_id: str | None, call: Call | None
+) -> PaymentAccount:
+    now = context.clock.now()
+    changes = Changes()
+    async with context.database.transaction() as connection:
+        await lock_charge(connection, report.gateway, report.gateway_ref)
+        answered = await _answered(connection, report, call)
+        if answered is not None:
+            return answered
+        await _require_new_charge(connection, report)
+        account = _account(report, now)
+        changes.add(account.payment, *account.captures, *account.lines)
+        _book(changes, account, report, now)
+        changes.add(_told(account, actor, correlation_id, now))
+        early = await early_refund_news(connection, report.gateway, report.gateway_ref)
+        _count_refunds(changes, account, report, early, actor, correlation_id, now)
+        await changes.write(connection)
+        stored = (await load_accounts(connection, [account.payment.id]))[account.payment.id]
+        if call is not None:
+            kept = Changes()
+            kept.add(remember(call, report.merchant_id, msgspec.json.encode(stored), now))
+            await kept.write(connection)
+    count_events(context, changes)
+    return stored
+
+
+async def _answered(connection: asyncpg.Connection, report: CaptureReport, call: Call | None) -> PaymentAccount | None:
+    body = None if call is None else await recall(connection, report.merchant_id, call)
+    return None if body is None else msgspec.json.decode(body, type=PaymentAccount)
+
+
+async def _require_new_charge(connection: asyncpg.Connection, report: CaptureReport) -> None:
+    """Refuse the same charge under two names: its money would count as refundable twice."""
+    known = await payment_of_capture(connection, report.gateway, report.gateway_ref)
+    if known is None:
+        return
+    same = await payment_by_reference(connection, report.merchant_id, report.reference)
+    if same == known:
+        raise PaymentExists(report.reference, known)
+    raise InconsistentReport("gateway_ref", "the charge is known already, as another payment's")
+
+
+def _account(report: CaptureReport, now: datetime) -> PaymentAccount:
+    captured_at = None if report.authorized else report.captured_at
+    payment = Payment(
+        id=new_id(),
+        merchant_id=report.merchant_id,
+        reference=report.reference,
+        customer=report.customer,
+        amount_minor=report.amount_minor,
+        currency=report.currency,
+        captured_minor=0 if report.authorized else report.amount_minor,
+        gateway=report.gateway,
+        gateway_ref=report.gateway_ref,
+        method=report.method,
+        subscription=report.subscription,
+        state=PaymentState.PAID,
+        order_ref=report.order_ref,
+        paid_at=captured_at,
+        created_at=now,
+    )
+    capture = Capture(
+        id=new_id(),
+        merchant_id=report.merchant_id,
+        payment_id=payment.id,
+        gateway=report.gateway,
+        gateway_ref=report.gateway_ref,
+        method=report.method,
+        network=report.network,
+        amount_minor=report.amount_minor,
+        currency=report.currency,
+        state=CaptureState.AUTHORIZED if report.authorized else CaptureState.CAPTURED,
+        captured_at=captured_at,
+        created_at=now,
+    )
+    lines = tuple(_line(payment, number, line) for number, line in enumerate(report.lines, 1))
+    return PaymentAccount(payment=payment, captures=(capture,), lines=lines)
+
+
+def _line(payment: Payment, number: int, line: ReportedLine) -> PaymentLine:
+    return PaymentLine(
+        id=new_id(),
+        merchant_id=payment.merchant_id,
+        payment_id=payment.id,
+        number=number,
+        ref=line.ref,
+        kind=line.kind,
+        description=line.description,
+        quantity=line.quantity,
+        amount_minor=line.amount_minor,
+        tax_minor=line.tax_minor,
+    )
+
+
+def _book(changes: Changes, account: PaymentAccount, report: CaptureReport, now: datetime) -> None:
+    if report.authorized:
+        return  # nothing has come in yet
+    changes.add(
+        capture_entry(
+            entry_id=new_id(),
+            merchant_id=report.merchant_id,
+            payment_id=account.payment.id,
+            attempt_id=None,
+            capture_id=account.captures[0].id,
+            gateway=report.gateway,
+            amount_minor=report.amount_minor,
+            currency=report.currency,
+            at=now,
+            occurred_at=report.captured_at,
+        )
+    )
+
+
+def _told(account: PaymentAccount, actor: str, correlation_id: str | None, now: datetime) -> Event:
+    payment = account.payment
+    return Event(
+        at=now,
+        merchant_id=payment.merchant_id,
+        kind=EventKind.PAYMENT_CAPTURED,
+        actor=actor,
+        payment_id=payment.id,
+        correlation_id=correlation_id,
+        data={
+            "reference": payment.reference,
+            "amount_minor": payment.amount_minor,
+            "currency": payment.currency,
+            "gateway": payment.gateway,
+            "gateway_ref": payment.gateway_ref,
+            "state": str(account.captures[0].state),
+        },
+    )
+
+
+def _count_refunds(
+    changes: Changes,
+    account: PaymentAccount,
+    report: CaptureReport,
+    early: list[GatewayEvent],
+    actor: str,
+    correlation_id: str | None,
+    now: datetime,
+) -> None:
+    """Count what went back already, as the report and the gateway's earlier events tell; each refund once."""
+    told: dict[str, list[tuple[datetime, RefundNews]]] = {}
+    for each in report.refunds:
+        amount = Money(each.amount_minor, report.currency)
+        done = Refunded(gateway_ref=each.gateway_ref, amount=amount)
+        news = RefundNews(refund_ref=each.gateway_ref, amount=amount, outcome=done)
+        told.setdefault(each.gateway_ref, []).append((each.at, news))
+    for event in early:
+        if event.refund is not None and event.refund.amount.currency == report.currency:
+            told.setdefault(event.refund.refund_ref, []).append((event.occurred_at, event.refund))
+    held = 0
+    for ref, stories in told.items():
+        if isinstance(stories[-1][1].outcome, Refused | Canceled):
+            continue  # no money moved
+        at, first = stories[0]
+        elsewhere = Elsewhere(gateway_ref=ref, amount=first.amount, at=at)
+        draft = reported_refund(account, account.captures[0], elsewhere, changes, now, actor, correlation_id)
+        part_id = draft.file.parts[0].id
+        for occurred_at, news in stories:
+            record_refund(draft, part_id, news.outcome, Known(occurred_at=occurred_at))
+        if draft.file.parts[0].state in HOLDING:
+            held += first.amount.amount_minor
+            ask_if_over(draft, account.captures[0].id, held)
+        account = counting(account, draft)
