@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from recoup_cli.single import running_database
+from recoup_cli.compose import database_url
+from recoup_cli.single import running
 from recoup_core.settings import Settings, load_settings
 from recoup_core.storage.engine import Database
 from recoup_core.storage.tables import bind_tables
@@ -16,11 +17,14 @@ T = TypeVar("T")
 
 
 def with_open_database(work: Callable[[Database, Settings], Awaitable[T]]) -> T:
-    """Run work on the configured or running database and close it; raises `Refused` and `DatabaseUnavailable`."""
-    settings = load_settings()
+    """Run work on the configured or running database and close it; raises `Refused` and `DatabaseUnavailable`.
+
+    The settings it is given are those of the installation that was found, its gateways included.
+    """
+    settings = running(load_settings())
 
     async def run() -> T:
-        database = Database(running_database(settings), pool_max=2, application_name="recoup-cli")
+        database = Database(database_url(settings), pool_max=2, application_name="recoup-cli")
         await database.open(WAIT_S)
         bind_tables(database.engine)
         try:

@@ -60,7 +60,8 @@ async def find_case(database: Database, merchant: str, wanted: str) -> UUID | No
     else:
         lookups += [(list_cases, {"id": wanted_id}), (list_payments, {"id": wanted_id})]
     for find, filters in lookups:
-        if found := await find(database, merchant, filters, None, 1):
+        found = await find(database, merchant, filters, None, 1)
+        if found and found[0].case is not None:  # a payment that never failed has none
             case_id: UUID = found[0].case.id
             return case_id
     return None

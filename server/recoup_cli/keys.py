@@ -12,10 +12,21 @@ from recoup_cli.refusals import Refused
 from recoup_cli.single import MERCHANT, OPERATOR
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
-from recoup_core.storage.merchants import ApiKey, MintedKey, Role, ensure_merchants, list_keys, mint_key, revoke_key
+from recoup_core.storage.merchants import (
+    ApiKey,
+    KeyInvalid,
+    MintedKey,
+    Role,
+    ensure_merchants,
+    list_keys,
+    mint_key,
+    revoke_key,
+)
 
 MAX_DAYS: Final = 3650
 """The longest a key may live when it is to expire at all."""
+
+_HINTS: Final = {"approves": "a role is written as policies write it: --approves support_lead"}
 
 merchant_option = click.option(
     "--merchant", default=MERCHANT, show_default=True, help="Whose payments the key can see and touch."
@@ -38,9 +49,18 @@ def keys() -> None:
     type=click.Choice([str(role) for role in Role]),
     help="What the key may do; may be given several times.",
 )
+@click.option(
+    "--approves",
+    multiple=True,
+    metavar="ROLE",
+    help="A role of refund policies by which the key decides on refunds; may be given several times.",
+)
 @click.option("--days", type=click.IntRange(1, MAX_DAYS), help="Days until it expires (default: never).")
-def create(merchant: str, principal: str, roles: tuple[str, ...], days: int | None) -> None:
+def create(merchant: str, principal: str, roles: tuple[str, ...], approves: tuple[str, ...], days: int | None) -> None:
     """Make a key and print it, this once.
+
+    All keys of one principal are one person: whoever asked for a refund approves it with none of them. Upper and lower
+    case and blanks don't tell principals apart. No role approves refunds by itself, not even admin: see --approves.
 
     \b
     viewer         reads
@@ -57,19 +77,23 @@ def create(merchant: str, principal: str, roles: tuple[str, ...], days: int | No
         expires_at = None if days is None else now + timedelta(days=days)
         chosen = [Role(role) for role in roles]
         try:
-            return await mint_key(database, merchant, principal, chosen, now, actor=OPERATOR, expires_at=expires_at)
+            return await mint_key(
+                database, merchant, principal, chosen, now, actor=OPERATOR, expires_at=expires_at, approves=approves
+            )
+        except KeyInvalid as refusal:
+            raise Refused(str(refusal), _HINTS.get(refusal.field)) from None
         except asyncpg.ForeignKeyViolationError:
             raise Refused(f"there is no merchant {merchant}", "gateways in recoup.toml name merchants") from None
 
     minted = with_open_database(make)
     click.echo(minted.secret)
-    click.echo(f"key {minted.key.id} of {principal} for {merchant}; it is not shown again", err=True)
+    click.echo(f"key {minted.key.id} of {minted.key.principal} for {merchant}; it is not shown again", err=True)
 
 
 @keys.command("list", epilog="Example: recoup keys list --merchant default")
 @merchant_option
 def list_command(merchant: str) -> None:
-    """List a merchant's keys, newest first: id, last characters, who, roles, state."""
+    """List a merchant's keys, newest first: id, last characters, who, roles, what it approves, state."""
 
     async def look(database: Database, _: Settings) -> list[ApiKey]:
         return await list_keys(database, merchant)
@@ -79,7 +103,7 @@ def list_command(merchant: str) -> None:
     for key in found:
         click.echo(
             f"{key.id}  ...{key.hint}  {_state(key, now):<8}  {key.created_at:%Y-%m-%d}  {key.principal}"
-            f"  [{', '.join(key.roles)}]"
+            f"  [{', '.join(key.roles)}]{_approves(key)}"
         )
     if not found:
         click.echo(f"the merchant {merchant} has no keys; `recoup keys create` makes one", err=True)
@@ -98,6 +122,10 @@ def revoke(key_id: UUID, merchant: str) -> None:
     if revoked is None:
         raise Refused(f"the merchant {merchant} has no key {key_id}", "`recoup keys list` shows them")
     click.echo(f"revoked {revoked.id} (...{revoked.hint}) of {revoked.principal}")
+
+
+def _approves(key: ApiKey) -> str:
+    return f"  approves [{', '.join(key.approves)}]" if key.approves else ""
 
 
 def _state(key: ApiKey, now: datetime) -> str:

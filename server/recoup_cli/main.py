@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from recoup_cli import audit, case, keys, policy, serving, up
+from recoup_cli import approvals, audit, case, dispute, keys, ledger, payment, policy, refund, serving, up
 from recoup_cli.compose import release
 from recoup_cli.demo.command import demo
 from recoup_cli.refusals import told
@@ -48,7 +48,13 @@ for command in (
     serving.migrate_command,
     policy.policy,
     case.case,
+    payment.payment,
+    refund.refund,
+    approvals.approvals,
+    approvals.delegation,
+    dispute.dispute,
     audit.audit,
+    ledger.ledger,
     keys.keys,
 ):
     cli.add_command(command)

@@ -165,7 +165,8 @@ def shadow_seen(wanted: str, merchant: str | None, limit: int, as_json: bool) ->
     click.echo(f"looked at {seen.decided} decisions ({until}), would have made {seen.differed} otherwise")
     for each in found.differences:
         live, beside = (_outcome(msgspec.json.decode(raw)) for raw in (each.outcome, each.shadow_outcome))
-        click.echo(f"{each.decided_at:%Y-%m-%d %H:%M}Z  case {each.case_id}")
+        about = f"case {each.case_id}" if each.refund_id is None else f"refund {each.refund_id}"
+        click.echo(f"{each.decided_at:%Y-%m-%d %H:%M}Z  {about}")
         click.echo(f"    live    {live}  ({each.rule})")
         click.echo(f"    shadow  {beside}  ({each.shadow_rule})")
 

@@ -56,13 +56,17 @@ def with_database(settings: Settings) -> Iterator[Settings]:
         yield on_database(settings, postgres.url)
 
 
-def running_database(settings: Settings) -> str:
-    """Return the URL of the configured database, else of the one that `up` or `demo` runs here; else `Refused`."""
+def running(settings: Settings) -> Settings:
+    """Return the settings of what is configured, else of what `up` or `demo` runs here; else `Refused`.
+
+    What runs here without gateways in the settings has the sandbox of its own folder.
+    """
     if settings.database.url is not None:
-        return settings.database.url.reveal()
+        return settings
     for folder in (settings.data_dir, settings.data_dir / DEMO):
         with contextlib.suppress(EmbeddedPostgresError):
-            return attach(folder / POSTGRES)
+            found = on_database(settings, attach(folder / POSTGRES))
+            return found if found.gateways else msgspec.structs.replace(found, gateways=(sandbox(folder),))
     raise Refused(
         "no database is configured and none runs here",
         "set RECOUP_DATABASE_URL, or start `recoup up` or `recoup demo` in this folder",

@@ -33,6 +33,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     merchant_id: str
     principal: str
     roles: frozenset[Role]
+    approves: tuple[str, ...] = ()
+    """Roles of refund policies by which this key decides on refunds; an admin's has only those it was given."""
     correlation_id: str | None = None
 
     @property
@@ -96,6 +98,7 @@ class Requires:
             merchant_id=key.merchant_id,
             principal=key.principal,
             roles=roles,
+            approves=key.approves,
             correlation_id=current_correlation(),
         )
 
@@ -106,6 +109,8 @@ WORKS: Final = Requires(Role.AGENT, Role.OPERATOR)
 SETTLES: Final = Requires(Role.OPERATOR)
 WRITES_POLICIES: Final = Requires(Role.POLICY_AUTHOR)
 ADMINISTERS: Final = Requires(Role.ADMIN)
+APPROVES: Final = Requires(*Role)
+"""Any key may ask: who may decide on a refund is told by approval roles, delegations and four eyes, in the flow."""
 
 
 async def once(connection: Connection, _: BaseRouteHandler) -> None:

@@ -39,10 +39,13 @@ STATUSES: Final[dict[str, int]] = {
     "amount_not_exact": 400,
     "currency_mismatch": 400,
     "webhook_refused": 400,
+    "key_invalid": 400,
     # who asks
     "unauthorized": 401,
     "forbidden": 403,
     "house_version": 403,
+    "four_eyes": 403,
+    "approval_role_missing": 403,
     # what is asked about
     "not_found": 404,
     "no_such_gateway": 404,
@@ -52,6 +55,11 @@ STATUSES: Final[dict[str, int]] = {
     "payment_exists": 409,
     "conflict": 409,
     "plan_changed": 409,
+    "refund_not_open": 409,
+    "refund_in_flight": 409,
+    # changed since it was read, or not read at all
+    "version_conflict": 412,
+    "if_match_required": 428,
     # understood, and refused by a rule
     "idempotency_key_reused": 422,
     "no_policy_applies": 422,
@@ -59,6 +67,15 @@ STATUSES: Final[dict[str, int]] = {
     "policy_unknown": 422,
     "policy_kinds_differ": 422,
     "nothing_to_refund": 422,
+    "refund_exceeds_refundable": 422,
+    "goodwill_exceeds_payment": 422,
+    "line_exceeds_refundable": 422,
+    "refund_lines_differ": 422,
+    "refund_invalid": 422,
+    "gateway_cannot_refund": 422,
+    "refund_window_over": 422,
+    "too_many_refunds": 422,
+    "delegation_invalid": 422,
     "policy_invalid": 422,
     "history_invalid": 422,
     # too much at once; nothing was done
@@ -74,6 +91,13 @@ STATUSES: Final[dict[str, int]] = {
 
 _CALLED: Final = {"idempotency_key": "Idempotency-Key", "status": "state"}
 """Parameters that handlers know by another name than callers do."""
+
+_HELD_BY_THE_DATABASE: Final = {
+    "capture_never_over": ("refund_exceeds_refundable", "less than was asked for is left to refund"),
+    "payment_line_never_over": ("line_exceeds_refundable", "less than was asked for is left of a line"),
+    "payment_goodwill_bounded": ("goodwill_exceeds_payment", "goodwill would come to more than the payment"),
+}
+"""Constraints that refuse what a flow should have refused before: by the same codes, and nothing was done."""
 
 _BY_STATUS: Final = {
     400: "invalid_request",
@@ -134,6 +158,16 @@ class IdempotencyKeyRequired(DomainError):
         super().__init__("this call needs an Idempotency-Key header, so that sending it again is safe")
 
 
+class IfMatchRequired(DomainError):
+    """A change to what others may be changing came without the version that it is about."""
+
+    code: ClassVar[str] = "if_match_required"
+    field = "If-Match"
+
+    def __init__(self) -> None:
+        super().__init__("this call needs an If-Match header with the ETag that was read, so that no change is overrun")
+
+
 class Unauthorized(DomainError):
     """No key, or one that is unknown, revoked or expired; which of these is not told."""
 
@@ -171,6 +205,9 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
         return make_problem(error.code, told, 503), {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, asyncpg.QueryCanceledError):
         return make_problem("database_busy", "the database took too long; try again", 503), _later()
+    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name in _HELD_BY_THE_DATABASE:
+        code, told = _HELD_BY_THE_DATABASE[error.constraint_name]
+        return make_problem(code, told, STATUSES[code]), {}
     if isinstance(error, asyncpg.UniqueViolationError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
         told = "another call got in the way and nothing was done; send it again with the same Idempotency-Key"
         return make_problem("conflict", told, 409), _later()

@@ -50,6 +50,7 @@ RESOLVE_ATTEMPT: Final[dict[str, Any]] = {
 RESOLVE_TASK: Final[dict[str, Any]] = {"resolution": "refunded the surplus at the provider, ticket 4712"}
 
 API_KEY: Final[dict[str, Any]] = {"principal": "billing-system", "roles": ["agent"]}
+APPROVER_KEY: Final[dict[str, Any]] = {"principal": "anna", "roles": ["viewer"], "approves": ["support_lead"]}
 
 POLICY: Final[dict[str, Any]] = {
     "name": "cards.yaml",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, MediaType, Request
+from litestar.datastructures import ResponseHeader
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
@@ -17,6 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from recoup_server.errors import PROBLEM_JSON, Problem
+from recoup_server.examples_answers import ANSWERS
 
 API_VERSION: Final = "1"
 
@@ -26,8 +28,10 @@ _TOLD: Final[Mapping[int, str]] = {
     403: "The key lacks the role",
     404: "There is nothing of that kind under that id",
     409: "Not possible in the present state",
+    412: "Changed since the version in `If-Match` was read",
     413: "The body is larger than 1 MiB",
     422: "Understood, and refused by a rule",
+    428: "`If-Match` is missing",
     503: "The database can't be reached, or too much is under way; try again",
 }
 
@@ -45,7 +49,19 @@ def refusals(*statuses: int) -> dict[int, ResponseSpec]:
 LISTS: Final = refusals(400, 401, 403, 503)
 READS_ONE: Final = refusals(400, 401, 403, 404, 503)
 CHANGES: Final = refusals(400, 401, 403, 404, 409, 413, 422, 503)
+EDITS: Final = refusals(400, 401, 403, 404, 409, 412, 413, 422, 428, 503)
+"""A change to one version of something: `If-Match` says which."""
 PUBLIC: Final = refusals(400, 404, 413, 503)
+
+ETAG: Final = [
+    ResponseHeader(
+        name="ETag",
+        documentation_only=True,
+        required=True,
+        description="The version in quotes; give it back as `If-Match` with a change.",
+    )
+]
+"""The response headers of what has a version."""
 
 BEARER: Final[list[dict[str, list[str]]]] = [{"api_key": []}]
 
@@ -75,7 +91,8 @@ def openapi_config() -> OpenAPIConfig:
         title="Recoup",
         version=API_VERSION,
         description=(
-            "Recovers failed payments by declarative policies. Amounts are whole minor units of an ISO 4217 currency. "
+            "Recovers failed payments and runs refunds by declarative policies. "
+            "Amounts are whole minor units of an ISO 4217 currency. "
             "Calls that can move money need an `Idempotency-Key`. Refusals are RFC 9457 problems with a stable `code`."
         ),
         path="/schema",
@@ -92,7 +109,7 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def finish(document: dict[str, Any], app: Litestar) -> dict[str, Any]:
-    """Put in the bodies that handlers decode themselves, and every Struct's schema as msgspec describes it."""
+    """Put in the bodies that handlers decode themselves, examples, and Structs' schemas as msgspec describes them."""
     operations = {
         operation["operationId"]: operation
         for item in document["paths"].values()
@@ -112,6 +129,8 @@ def finish(document: dict[str, Any], app: Litestar) -> dict[str, Any]:
     bodies = [handler.opt["answers"] for handler in _handlers(app) if "answers" in handler.opt]
     _, components = msgspec.json.schema_components([*structs, *bodies], ref_template="#/components/schemas/{name}")
     document["components"]["schemas"].update(components)
+    for operation in operations.values():
+        _show_answers(operation)
     return document
 
 
@@ -124,10 +143,23 @@ def _handlers(app: Litestar) -> list[HTTPRouteHandler]:
     ]
 
 
+def _show_answers(operation: dict[str, Any]) -> None:
+    """Put in the examples of an operation's answers, where their shape has some."""
+    for response in operation["responses"].values():
+        for content in response.get("content", {}).values():
+            shape = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if shape in ANSWERS:
+                content["examples"] = _named(ANSWERS[shape])
+
+
+def _named(examples: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {"value": value} for name, value in examples.items()}
+
+
 def _request_body(shape: type[Any], examples: Mapping[str, Any]) -> dict[str, Any]:
     if shape is bytes:
         return {"required": True, "content": {"application/json": {"schema": {}}}}
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}
     if examples:
-        content["examples"] = {name: {"value": value} for name, value in examples.items()}
+        content["examples"] = _named(examples)
     return {"required": True, "content": {"application/json": content}}

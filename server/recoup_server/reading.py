@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -9,19 +10,23 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request
+from litestar.handlers import BaseRouteHandler
 from litestar.params import HeaderParameter, QueryParameter
 
 from recoup_core.domain.cardnumbers import holds_card_number, refuse_card_numbers
 from recoup_core.domain.errors import CardNumberRefused
+from recoup_core.domain.refund import Channel
 from recoup_core.domain.versions import VersionOrigin
 from recoup_core.flows.desk import Change
 from recoup_core.flows.operate import By
 from recoup_core.storage.calls import Call
 from recoup_core.storage.listing import DEFAULT_PAGE, MAX_PAGE
-from recoup_server.auth import Caller
-from recoup_server.errors import BadCursor, RequestInvalid
+from recoup_server.auth import Caller, Connection
+from recoup_server.errors import BadCursor, IfMatchRequired, RequestInvalid
 
 MAX_BODY: Final = 1024 * 1024
+
+_ETAG: Final = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"')
 
 T = TypeVar("T")
 
@@ -35,7 +40,20 @@ IdempotencyKey = Annotated[
         description="Made by the caller, once per intention: the same call with the same key is done once.",
     ),
 ]
+IfMatch = Annotated[
+    str,
+    HeaderParameter(
+        name="If-Match", max_length=64, description="The `ETag` that was read: the change is about that version only."
+    ),
+]
+MaybeIfMatch = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-Match", max_length=64, description="The `ETag` that was read; without it, whatever the version is."
+    ),
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description=f"Rows of a page; {DEFAULT_PAGE} if not given.")]
+Text = Annotated[str | None, QueryParameter(max_length=200)]
 Cursor = Annotated[
     str | None, QueryParameter(max_length=200, description="`next_cursor` of the page before; filters stay the same.")
 ]
@@ -94,15 +112,44 @@ def refused_address(path: bytes, query: bytes, key: str) -> Exception | None:
     return None
 
 
-def by(request: Request[Any, Any, Any], caller: Caller, key: str, body: bytes) -> By:
-    """Return who asks for a change, with the call it is remembered under."""
+def by(request: Request[Any, Any, Any], caller: Caller, key: str | None, body: bytes) -> By:
+    """Return who asks, and for a change the call that it is remembered under.
+
+    If-Match is no part of the call: who sends it again after reading a newer version gets the answer it had.
+    """
     asked = b"\n".join([request.method.encode(), request.scope["path"].encode(), body])
     return By(
         merchant_id=caller.merchant_id,
         actor=caller.actor,
         correlation_id=caller.correlation_id,
-        call=Call(key, asked),
+        call=None if key is None else Call(key, asked),
+        principal=caller.principal,
+        approves=caller.approves,
+        channel=Channel.API,
     )
+
+
+async def versioned(connection: Connection, _: BaseRouteHandler) -> None:
+    """A guard: a call that changes one version of something needs an If-Match."""
+    if not connection.headers.get("if-match"):
+        raise IfMatchRequired
+
+
+def version_of(if_match: str) -> int:
+    """Return the version that an If-Match header names; raise `RequestInvalid` for anything but one ETag of ours.
+
+    A proxy that compresses answers weakens their ETags; ours count changes, so a weak one names a version as well.
+    `*` would be a change to whatever is there, which is what the header is for to rule out.
+    """
+    found = _ETAG.fullmatch(if_match.strip())
+    if found is None:
+        raise RequestInvalid("If-Match", 'is not one ETag as answers carry it, such as "3"')
+    return int(found[1])
+
+
+def etag(version: int) -> dict[str, str]:
+    """Return the header that names a version."""
+    return {"ETag": f'"{version}"'}
 
 
 def change_of(caller: Caller, note: str | None = None) -> Change:

@@ -1,6 +1,6 @@
 """What requests carry. Unknown fields are refused, texts have limits, times carry their zone; money is minor units."""
 
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Final, Literal
 from zoneinfo import available_timezones
@@ -17,7 +17,6 @@ from recoup_core.flows.tasks import RESOLUTION_MAX
 from recoup_core.reference import classify
 from recoup_core.rules.facts import COUNTRIES, Interval
 from recoup_core.rules.language.yamltext import MAX_BYTES as MAX_POLICY
-from recoup_core.storage.merchants import Role
 from recoup_server.errors import RequestInvalid
 
 MAX_ATTEMPTS: Final = 50
@@ -65,6 +64,17 @@ class SubscriptionIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     plan: Name | None = None
     interval: Interval | None = None
+    period_start: date | None = None
+    """The first day that is paid for; with `period_end`, refund policies know how much of it is used."""
+    period_end: date | None = None
+    """The day on which the next period starts."""
+
+    def known(self) -> dict[str, str]:
+        """Return what is known, as payments keep it; a period that ends before it starts is refused."""
+        if self.period_start is not None and self.period_end is not None and self.period_end <= self.period_start:
+            raise RequestInvalid("subscription.period_end", "lies before the period's start")
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 class CredentialIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +144,8 @@ class PaymentIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateway_ref: Name | None = None
     """The gateway's object of the first failure (`pi_...`)."""
     method: Method
+    order_ref: Name | None = None
+    """The order that it belongs to; a refund may go over all payments of one."""
     subscription: SubscriptionIn | None = None
     credentials: Annotated[tuple[CredentialIn, ...], Meta(max_length=MAX_CREDENTIALS)] = ()
     attempts: Annotated[tuple[AttemptIn, ...], Meta(min_length=1, max_length=MAX_ATTEMPTS)]
@@ -153,7 +165,8 @@ class PaymentIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
             gateway=self.gateway,
             gateway_ref=self.gateway_ref,
             method=self.method,
-            subscription=_known(self.subscription),
+            order_ref=self.order_ref,
+            subscription={} if self.subscription is None else self.subscription.known(),
             credentials=tuple(c.credential(f"credentials[{index}]") for index, c in enumerate(self.credentials)),
             attempts=tuple(
                 _prior(f"attempts[{index}]", each, networks.get(each.token, first) if each.token else first)
@@ -200,15 +213,6 @@ class PolicyIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=200, description="Names the file in problems.")] = "policy.yaml"
 
 
-class ApiKeyIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key to be made, for the merchant of the key that asks."""
-
-    principal: Name
-    """The person or system behind it."""
-    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=len(Role))]
-    expires_at: Moment | None = None
-
-
 def _prior(field: str, attempt: AttemptIn, network: Network | None) -> PriorAttempt:
     if attempt.at.year < OLDEST_YEAR:
         raise RequestInvalid(f"{field}.at", f"lies before the year {OLDEST_YEAR}")
@@ -218,13 +222,6 @@ def _prior(field: str, attempt: AttemptIn, network: Network | None) -> PriorAtte
         token=attempt.token,
         gateway_ref=attempt.gateway_ref,
     )
-
-
-def _known(subscription: SubscriptionIn | None) -> dict[str, str]:
-    if subscription is None:
-        return {}
-    given = {"plan": subscription.plan, "interval": subscription.interval}
-    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def _check_country(field: str, country: str | None) -> None:

@@ -17,7 +17,6 @@ from recoup_core.flows.recover import Opened
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.language.errors import Problem as PolicyProblem
 from recoup_core.storage.listing import CaseRow
-from recoup_core.storage.merchants import Role
 
 
 class Out(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +85,11 @@ class PaymentOut(Out, frozen=True, kw_only=True):
     gateway_ref: str | None
     method: Method
     subscription: Mapping[str, Any]
-    first_failed_at: datetime
+    order_ref: str | None
+    """The order that it belongs to."""
+    first_failed_at: datetime | None
+    """None where it never failed: it was reported as collected."""
+    paid_at: datetime | None
     created_at: datetime
 
 
@@ -117,7 +120,7 @@ class CaseDetail(Out, frozen=True, kw_only=True):
 
 
 class CasePage(Out, frozen=True, kw_only=True):
-    """A page of payments with their cases, newest first."""
+    """A page of cases with their payments, newest first."""
 
     items: list[CaseDetail]
     next_cursor: str | None
@@ -140,6 +143,7 @@ class TaskOut(Out, frozen=True, kw_only=True):
     case_id: UUID | None
     payment_id: UUID | None
     attempt_id: UUID | None
+    refund_id: UUID | None
     opened_at: datetime
     due_at: datetime
     resolved_at: datetime | None
@@ -164,6 +168,7 @@ class EventOut(Out, frozen=True, kw_only=True):
     case_id: UUID | None
     payment_id: UUID | None
     attempt_id: UUID | None
+    refund_id: UUID | None
     correlation_id: str | None
     data: Mapping[str, Any]
 
@@ -269,32 +274,6 @@ class WebhookOut(Out, frozen=True, kw_only=True):
 
     new_events: int
     """0 where all of it had been received before."""
-
-
-class ApiKeyOut(Out, frozen=True, kw_only=True):
-    """A key, without its secret."""
-
-    id: UUID
-    principal: str
-    roles: list[Role]
-    hint: str
-    """Its last four characters."""
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-class ApiKeyList(Out, frozen=True, kw_only=True):
-    """The merchant's keys, newest first."""
-
-    items: list[ApiKeyOut]
-
-
-class MintedKeyOut(Out, frozen=True, kw_only=True):
-    """A new key; its secret is shown this once."""
-
-    key: ApiKeyOut
-    secret: str
 
 
 def attempt_out(attempt: Attempt) -> AttemptOut:

@@ -115,7 +115,9 @@ class ExperimentReportOut(Out, frozen=True, kw_only=True):
 class DifferenceOut(Out, frozen=True, kw_only=True):
     """A decision that the shadow would have made otherwise."""
 
-    case_id: UUID
+    case_id: UUID | None
+    refund_id: UUID | None
+    """What the decision was about: a case, or a refund."""
     decision_id: UUID
     decided_at: datetime
     rule: str
@@ -187,6 +189,7 @@ def shadow_out(seen: ShadowSeen, differences: Sequence[ShadowDifference], cursor
         differences=[
             DifferenceOut(
                 case_id=each.case_id,
+                refund_id=each.refund_id,
                 decision_id=each.decision_id,
                 decided_at=each.decided_at,
                 rule=each.rule,

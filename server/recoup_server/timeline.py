@@ -49,7 +49,7 @@ def _entries(story: CaseStory) -> Iterator[TimelineEntry]:
             future=future,
             step=msgspec.convert(step, StepOut, from_attributes=True),
             attempt=attempt_out(made) if made else None,
-            decision=_decision(why) if why else None,
+            decision=decision_out(why) if why else None,
         )
     for attempt in story.attempts:
         if attempt.step_id is None or attempt.step_id in of_step:
@@ -59,11 +59,18 @@ def _entries(story: CaseStory) -> Iterator[TimelineEntry]:
             )
     for decision in reasons.values():
         yield TimelineEntry(
-            at=decision.decided_at, kind="decision", future=False, step=None, attempt=None, decision=_decision(decision)
+            at=decision.decided_at,
+            kind="decision",
+            future=False,
+            step=None,
+            attempt=None,
+            decision=decision_out(decision),
         )
 
 
-def _decision(row: DecisionRow) -> DecisionOut:
+def decision_out(row: DecisionRow) -> DecisionOut:
+    """Return a decision as callers see it."""
+
     def plain(raw: msgspec.Raw) -> dict[str, Any]:
         return msgspec.json.decode(raw, type=dict[str, Any])
 

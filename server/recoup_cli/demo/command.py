@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from recoup_cli.refusals import FAILED
-from recoup_cli.single import DEMO, listen, sandbox, with_database
+from recoup_cli.single import DEMO, listen, with_database
 from recoup_core.settings import ApiSettings, SchedulerSettings, Settings
 
 DEFAULT_PAYMENTS: Final = 600
@@ -25,7 +25,7 @@ LOG_FILE: Final = "recoup.log"
     type=click.IntRange(1, MAX_PAYMENTS),
     default=DEFAULT_PAYMENTS,
     show_default=True,
-    help="How many failed payments the month has; counts only at the first start.",
+    help="How many failed payments the month has, with orders and refunds to match; counts only at the first start.",
 )
 @click.option("--seed", default="recoup", show_default=True, help="The same seed gives the same month.")
 @click.option(
@@ -44,7 +44,7 @@ LOG_FILE: Final = "recoup.log"
 )
 @click.option("--fast-exit", is_flag=True, help="Exit after the play instead of staying up.")
 def demo(payments: int, seed: str, port: int, data_dir: Path, fast_exit: bool) -> int:
-    """Play a month of sample failed payments at speed, then stay up to be looked at.
+    """Play a month of sample failed payments and refunds at speed, then stay up to be looked at.
 
     Everything is real but the money and the time: an embedded PostgreSQL, the shipped policies, the network limits,
     scheduler, worker and API; the sandbox gateway's bank keeps books of its own, with which the result is compared.
@@ -53,6 +53,7 @@ def demo(payments: int, seed: str, port: int, data_dir: Path, fast_exit: bool) -
     Ctrl-C stops it; the next start goes on with the same data and plays nothing again. Remove the data folder to
     start afresh.
     """
+    from recoup_cli.demo.session import demo_sandbox
     from recoup_core.telemetry import configure_logging
     from recoup_workers.broker import use_uvloop
 
@@ -64,7 +65,7 @@ def demo(payments: int, seed: str, port: int, data_dir: Path, fast_exit: bool) -
         data_dir=folder,
         api=ApiSettings(port=port),
         scheduler=SchedulerSettings(in_flight_max=1000),
-        gateways=(sandbox(folder),),
+        gateways=(demo_sandbox(folder),),
     )
     console = Console()
     listener = listen(settings.api.host, 0 if fast_exit else port)

@@ -7,23 +7,30 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recoup_cli.compose import build_service, database_url
+from recoup_cli.demo.desk import APPROVERS, Desk, Happening, webhook_secret
+from recoup_cli.demo.orders import make_orders, order_count
 from recoup_cli.demo.outcome import Outcome, judge, read_files
-from recoup_cli.demo.play import Player
+from recoup_cli.demo.play import Player, failure
 from recoup_cli.demo.population import GATEWAY, MONTH, make_samples, references
-from recoup_cli.demo.state import KEY_FILE, DemoClock, DemoState, load_state, save_state
-from recoup_cli.demo.telling import tell_outcome, tell_where
+from recoup_cli.demo.refund_outcome import RefundOutcome, judge_refunds, read_refunds
+from recoup_cli.demo.state import APPROVER_FILE, KEY_FILE, DemoClock, DemoState, load_state, save_state
+from recoup_cli.demo.telling import tell_checks, tell_outcome, tell_refunds, tell_where
 from recoup_cli.refusals import Refused
-from recoup_cli.single import MERCHANT, POSTGRES, base_url, first_key, serve_api, write_private
-from recoup_core.settings import Settings
+from recoup_cli.single import MERCHANT, OPERATOR, POSTGRES, base_url, first_key, sandbox, serve_api, write_private
+from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.audit import verify_audit
+from recoup_core.storage.ledger_checks import verify_ledger
 from recoup_core.storage.listing import list_payments
+from recoup_core.storage.merchants import Role, mint_key
 from recoup_core.storage.migrate import migrate
 from recoup_core.wiring import Service
 from recoup_plugins.gateways.sandbox import SandboxGateway
+from recoup_plugins.gateways.sandbox_bank import SandboxBank
 from recoup_workers.inprocess import InProcess
 
 _COLUMNS: Final = (
@@ -32,6 +39,16 @@ _COLUMNS: Final = (
     TextColumn("{task.percentage:>3.0f} %"),
     TimeElapsedColumn(),
 )
+
+
+YOU: Final = "you"
+"""Who looks at the demo afterwards, and may decide what still waits."""
+
+
+def demo_sandbox(folder: Path) -> GatewayEntry:
+    """Return the demo's gateway: the sandbox of its folder, whose webhooks are signed with a secret of this start."""
+    entry = sandbox(folder)
+    return msgspec.structs.replace(entry, options={**entry.options, "webhook_secrets": [webhook_secret()]})
 
 
 class DemoSession:
@@ -43,6 +60,7 @@ class DemoSession:
         self._clock = clock
         self._service = service
         self._example: str | None = None
+        self._refund: str | None = None
 
     @classmethod
     async def begin(cls, settings: Settings, payments: int, seed: str) -> "DemoSession":
@@ -69,11 +87,15 @@ class DemoSession:
             await self._play(console, stop)
         if stop.is_set():
             return True
-        outcome = await self._judge()
+        outcome, refunds = await self._judge()
         verified = await verify_audit(self._service.database, self._clock.now())
-        tell_outcome(console, outcome, verified)
-        self._example = outcome.example
-        return not outcome.differences and verified.fault is None
+        ledger = await verify_ledger(self._service.database)
+        tell_outcome(console, outcome)
+        tell_refunds(console, refunds)
+        tell_checks(console, outcome, refunds, verified, ledger)
+        self._example, self._refund = outcome.example, refunds.example
+        differences = [*outcome.differences, *refunds.differences]
+        return not differences and verified.fault is None and ledger.fault is None
 
     async def stay(self, console: Console, listener: socket.socket, stop: asyncio.Event) -> None:
         """Be an ordinary installation, on the machine's time, until told to stop."""
@@ -81,7 +103,8 @@ class DemoSession:
         work = InProcess(self._service)
         await work.start()
         try:
-            where = partial(tell_where, console, base_url(listener), await self._key(), self._example)
+            keys = await self._key(), await self._approver_key()
+            where = partial(tell_where, console, base_url(listener), *keys, self._example, self._refund)
             await serve_api(self._service, listener, stop, where)
         finally:
             await work.stop()
@@ -93,7 +116,13 @@ class DemoSession:
     async def _play(self, console: Console, stop: asyncio.Event) -> None:
         state = self._state
         samples = make_samples(state.payments, state.seed, state.start)
-        console.print(f"Playing {state.payments} failed payments of the last {MONTH.days} days ...")
+        orders = make_orders(order_count(state.payments), state.seed, state.start)
+        desk = Desk(self._bank(), str(self._settings.gateways[0].plain_options()["webhook_secrets"][0]))
+        happenings = [*map(failure, samples), *desk.happenings(orders, state.start, state.end)]
+        console.print(
+            f"Playing {state.payments} failed payments and {len(orders)} orders with their refunds"
+            f" of the last {MONTH.days} days ..."
+        )
         work = InProcess(self._service)
         await work.start()
         try:
@@ -103,18 +132,37 @@ class DemoSession:
                 def show(at: datetime) -> None:
                     progress.update(task, completed=(at - state.start).total_seconds(), day=f"{at:%d %b %H:%M}")
 
-                player = Player(self._service, work, self._clock, samples)
+                player = Player(self._service, work, self._clock, sorted(happenings, key=_at), desk)
                 self._state = await player.play(state, stop, lambda now: save_state(self._settings.data_dir, now), show)
         finally:
             await work.stop()
         await self._service.sweep(self._clock.now())  # seals what was written last
 
-    async def _judge(self) -> Outcome:
+    async def _judge(self) -> tuple[Outcome, RefundOutcome]:
+        bank = self._bank()
+        files = await read_files(self._service, MERCHANT, references(self._state.payments))
+        refunds, accounts, disputes = await read_refunds(self._service.database, MERCHANT)
+        totals = bank.refund_totals().by_charge
+        return judge(files, bank.totals()), judge_refunds(refunds, accounts, disputes, totals)
+
+    def _bank(self) -> SandboxBank:
         gateway = self._service.context.gateways[GATEWAY]
         if not isinstance(gateway, SandboxGateway):
             raise Refused(f"the gateway {GATEWAY} is no sandbox")
-        files = await read_files(self._service, MERCHANT, references(self._state.payments))
-        return judge(files, gateway.bank.totals())
+        return gateway.bank
+
+    async def _approver_key(self) -> Path:
+        """Return the file of a key by which who looks at the demo may decide what still waits, in every role."""
+        kept = self._settings.data_dir / APPROVER_FILE
+        if not kept.exists():
+            roles, now = [Role.AGENT], self._clock.now()
+            approves = [role for _, role in APPROVERS]
+            minted = await mint_key(
+                self._service.database, MERCHANT, YOU, roles, now, actor=OPERATOR, approves=approves
+            )
+            write_private(kept, minted.secret)
+        here = Path.cwd()
+        return kept.relative_to(here) if kept.is_relative_to(here) else kept
 
     async def _key(self) -> str:
         """Return the demo's admin key; it guards sample data only, so it is kept in a file beside them."""
@@ -123,6 +171,10 @@ class DemoSession:
         if minted is not None:
             write_private(kept, minted.secret)
         return kept.read_text() if kept.exists() else "<make one with `recoup keys create`>"
+
+
+def _at(happening: Happening) -> datetime:
+    return happening.at
 
 
 async def _refuse_leftovers(service: Service, folder: Path) -> None:

@@ -11,6 +11,7 @@ from recoup_cli.single import write_private
 
 FILE: Final = "demo.json"
 KEY_FILE: Final = "api-key"
+APPROVER_FILE: Final = "approver-key"
 
 
 class DemoState(msgspec.Struct, frozen=True, kw_only=True):

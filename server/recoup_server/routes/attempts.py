@@ -15,7 +15,8 @@ from recoup_server.auth import READS, SETTLES, Caller, once
 from recoup_server.examples import RESOLVE_ATTEMPT
 from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
 from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, cut, id_cursor, read
-from recoup_server.routes.cases import answered, told
+from recoup_server.routes.cases import told
+from recoup_server.routes.payments import answered
 from recoup_server.schemas_in import ResolveAttemptIn
 from recoup_server.schemas_out import AttemptOut, AttemptPage, CaseDetail, attempt_out
 

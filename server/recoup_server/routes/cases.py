@@ -9,15 +9,14 @@ from litestar.params import FromPath, QueryParameter, RawBody
 
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.recovery import CaseState
-from recoup_core.flows.operate import By, NotFound, cancel, pause, resume, retry_now, update_credential
-from recoup_core.storage.calls import recall
+from recoup_core.flows.operate import NotFound, cancel, pause, resume, retry_now, update_credential
 from recoup_core.storage.listing import DEFAULT_PAGE, CaseRow, list_cases, read_story
 from recoup_core.wiring import Service
 from recoup_server import examples
 from recoup_server.auth import READS, WORKS, Caller, once
 from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
 from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, cut, id_cursor, read, refuse_hidden
-from recoup_server.routes.payments import REPLAYED
+from recoup_server.routes.payments import REPLAYED, answered
 from recoup_server.schemas_in import CancelIn, CredentialIn
 from recoup_server.schemas_out import CaseDetail, CasePage, TimelineOut, file_out, row_out
 from recoup_server.timeline import timeline_out
@@ -210,13 +209,6 @@ async def post_update_credential(
     who = by(request, caller, idempotency_key, body)
     replayed = await answered(service, who)
     return told(await update_credential(service.context, case_id, who, given), replayed)
-
-
-async def answered(service: Service, who: By) -> bool:
-    """Return whether this very call was answered before; a key used for another one raises `IdempotencyKeyReused`."""
-    assert who.call is not None  # the guard saw a key
-    async with service.database.connection() as connection:
-        return await recall(connection, who.merchant_id, who.call) is not None
 
 
 def told(file: CaseFile, replayed: bool) -> Response[CaseDetail]:

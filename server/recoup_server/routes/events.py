@@ -34,13 +34,14 @@ async def get_events(
     caller: NamedDependency[Caller],
     kind: Annotated[list[EventKind] | None, QueryParameter(max_items=len(EventKind))] = None,
     case: Annotated[UUID | None, QueryParameter(description="A recovery case's id.")] = None,
+    refund: Annotated[UUID | None, QueryParameter(description="A refund's id.")] = None,
     since: Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="Start after this event.")] = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
 ) -> EventPage:
     """Return events, oldest first, in commit order; keep `next_cursor` and ask again for what came since."""
     position = await _position(service, caller, cursor, since)
-    page = await read_feed(service.database, caller.merchant_id, position, limit, kind, case)
+    page = await read_feed(service.database, caller.merchant_id, position, limit, kind, case, refund)
     return EventPage(
         items=[event_out(event) for event in page.events],
         next_cursor=seal_cursor("events", page.position.txid, page.position.event_id),

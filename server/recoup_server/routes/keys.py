@@ -13,11 +13,10 @@ from recoup_core.storage.merchants import ApiKey, list_keys, mint_key, revoke_ke
 from recoup_core.wiring import Service
 from recoup_server.auth import ADMINISTERS, Caller
 from recoup_server.errors import RequestInvalid
-from recoup_server.examples import API_KEY
+from recoup_server.examples import API_KEY, APPROVER_KEY
 from recoup_server.openapi import BEARER, LISTS, READS_ONE, refusals, takes
 from recoup_server.reading import read
-from recoup_server.schemas_in import ApiKeyIn
-from recoup_server.schemas_out import ApiKeyList, ApiKeyOut, MintedKeyOut
+from recoup_server.schemas_keys import ApiKeyIn, ApiKeyList, ApiKeyOut, MintedKeyOut
 
 
 @get(
@@ -43,7 +42,7 @@ async def get_keys(service: NamedDependency[Service], caller: NamedDependency[Ca
     responses=refusals(400, 401, 403, 413, 503),
     security=BEARER,
     tags=["api-keys"],
-    opt=takes(ApiKeyIn, billing_system=API_KEY),
+    opt=takes(ApiKeyIn, billing_system=API_KEY, approver=APPROVER_KEY),
 )
 async def post_key(body: RawBody, service: NamedDependency[Service], caller: NamedDependency[Caller]) -> MintedKeyOut:
     """Make a key for the merchant; the secret is in this answer and nowhere else."""
@@ -59,6 +58,7 @@ async def post_key(body: RawBody, service: NamedDependency[Service], caller: Nam
         given.principal,
         frozenset(given.roles),
         now,
+        approves=given.approves,
         actor=caller.actor,
         expires_at=given.expires_at,
     )

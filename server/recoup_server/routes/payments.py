@@ -1,4 +1,4 @@
-"""Payments: a failed one is reported here, and everything that was reported can be read."""
+"""Payments: a failed or a collected one is reported here; all of them can be read, and what of them can go back."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,24 +8,35 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from recoup_core.domain.payment import PaymentState
-from recoup_core.flows.operate import NotFound
+from recoup_core.domain.refundfile import PaymentAccount
+from recoup_core.flows.captured import report_captured
+from recoup_core.flows.operate import By, NotFound
 from recoup_core.flows.recover import open_case
-from recoup_core.storage.listing import DEFAULT_PAGE, CaseRow, list_payments
+from recoup_core.storage.calls import recall
+from recoup_core.storage.listing import DEFAULT_PAGE, PaymentRow, list_payments
+from recoup_core.storage.refund_lists import read_account
 from recoup_core.wiring import Service
 from recoup_server.auth import READS, WORKS, Caller, once
 from recoup_server.examples import PAYMENT
+from recoup_server.examples_refunds import CAPTURES
 from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
-from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, cut, id_cursor, read
+from recoup_server.reading import Cursor, IdempotencyKey, Limit, Text, by, cut, id_cursor, read
 from recoup_server.schemas_in import PaymentIn
-from recoup_server.schemas_out import CaseDetail, CasePage, row_out
+from recoup_server.schemas_out import CaseDetail, row_out
+from recoup_server.schemas_payments import (
+    CapturedIn,
+    PaymentDetail,
+    PaymentPage,
+    RefundableOut,
+    payment_row_out,
+    refundable_out,
+)
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 """Sent with an answer that was remembered from an earlier call."""
 
-Text = Annotated[str | None, QueryParameter(max_length=200)]
 
-
-def _payment_id(row: CaseRow) -> UUID:
+def _payment_id(row: PaymentRow) -> UUID:
     return row.payment.id
 
 
@@ -54,6 +65,32 @@ async def report_payment(
     return Response(row_out(opened), headers=REPLAYED if opened.replayed else {})
 
 
+@post(
+    "/payments/captured",
+    status_code=201,
+    operation_id="reportCapturedPayment",
+    summary="Report a collected payment",
+    guards=[WORKS, once],
+    responses=CHANGES,
+    security=BEARER,
+    tags=["payments"],
+    opt=takes(CapturedIn, **CAPTURES) | {"answers": RefundableOut},
+)
+async def report_captured_payment(
+    request: Request[Any, Any, Any],
+    body: RawBody,
+    service: NamedDependency[Service],
+    caller: NamedDependency[Caller],
+    idempotency_key: IdempotencyKey,
+) -> Response[RefundableOut]:
+    """Tell of a payment that was collected elsewhere, so that it can be refunded here, and what of it went back."""
+    report = read(body, CapturedIn).report(caller.merchant_id)
+    who = by(request, caller, idempotency_key, body)
+    replayed = await answered(service, who)
+    account = await report_captured(service.context, report, who.actor, who.correlation_id, who.call)
+    return Response(_refundable(service, account), headers=REPLAYED if replayed else {})
+
+
 @get(
     "/payments",
     operation_id="listPayments",
@@ -69,15 +106,16 @@ async def get_payments(
     status: Annotated[PaymentState | None, QueryParameter(name="state")] = None,
     customer: Text = None,
     reference: Text = None,
+    order: Text = None,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE,
-) -> CasePage:
-    """Return payments with their cases; `state`, `customer` and `reference` narrow the list."""
-    filters = {"state": status, "customer": customer, "reference": reference}
+) -> PaymentPage:
+    """Return payments, each with its case if it ever failed; the parameters narrow the list."""
+    filters = {"state": status, "customer": customer, "reference": reference, "order": order}
     before = id_cursor(cursor, "payments")
     rows = await list_payments(service.database, caller.merchant_id, filters, before, limit + 1)
     page, following = cut(rows, limit, "payments", _payment_id)
-    return CasePage(items=[row_out(row) for row in page], next_cursor=following)
+    return PaymentPage(items=[payment_row_out(row) for row in page], next_cursor=following)
 
 
 @get(
@@ -91,12 +129,42 @@ async def get_payments(
 )
 async def get_payment(
     service: NamedDependency[Service], caller: NamedDependency[Caller], payment_id: FromPath[UUID]
-) -> CaseDetail:
-    """Return a payment with its case and the next step."""
+) -> PaymentDetail:
+    """Return a payment, its case and the next step if it ever failed, and how much went back or still can."""
     rows = await list_payments(service.database, caller.merchant_id, {"id": payment_id}, None, 1)
     if not rows:
         raise NotFound("payment", payment_id)
-    return row_out(rows[0])
+    return payment_row_out(rows[0])
 
 
-HANDLERS = (report_payment, get_payments, get_payment)
+@get(
+    "/payments/{payment_id:uuid}/refundable",
+    operation_id="getRefundable",
+    summary="Read what can be refunded of a payment",
+    guards=[READS],
+    responses=READS_ONE,
+    security=BEARER,
+    tags=["payments"],
+)
+async def get_refundable(
+    service: NamedDependency[Service], caller: NamedDependency[Caller], payment_id: FromPath[UUID]
+) -> RefundableOut:
+    """Return what is left of each charge and each line, until when its gateway takes refunds, and open disputes."""
+    account = await read_account(service.database, caller.merchant_id, payment_id)
+    if account is None:
+        raise NotFound("payment", payment_id)
+    return _refundable(service, account)
+
+
+async def answered(service: Service, who: By) -> bool:
+    """Return whether this very call was answered before; a key used for another one raises `IdempotencyKeyReused`."""
+    assert who.call is not None  # the guard saw a key
+    async with service.database.connection() as connection:
+        return await recall(connection, who.merchant_id, who.call) is not None
+
+
+def _refundable(service: Service, account: PaymentAccount) -> RefundableOut:
+    return refundable_out(account, service.context.gateways, service.clock.now())
+
+
+HANDLERS = (report_payment, report_captured_payment, get_payments, get_payment, get_refundable)

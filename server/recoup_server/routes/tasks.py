@@ -15,8 +15,7 @@ from recoup_server.auth import READS, SETTLES, Caller, once
 from recoup_server.examples import RESOLVE_TASK
 from recoup_server.openapi import BEARER, CHANGES, LISTS, takes
 from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, cut, id_cursor, read
-from recoup_server.routes.cases import answered
-from recoup_server.routes.payments import REPLAYED
+from recoup_server.routes.payments import REPLAYED, answered
 from recoup_server.schemas_in import ResolveTaskIn
 from recoup_server.schemas_out import TaskOut, TaskPage, task_out
 
