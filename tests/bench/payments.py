@@ -2,21 +2,16 @@
 
 import asyncio
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
 import msgspec
+from beside import analyze, answers, free_port, program, sent
 from jobs import RECOUP
 from place import a_database, cpu_s, environment, postgres_place, processes, settings_from, until
 from raw import Statement, packed
@@ -36,9 +31,7 @@ DATABASE_CONNECTIONS: Final = 10
 """The API's default pool, and as many connections for the raw statements."""
 WARM_UP: Final = 300
 START_TIMEOUT_S: Final = 60.0
-TIMEOUT_S: Final = 600.0
 PATH: Final = "/api/billing/refund-retry-workflows/payments"
-HERE: Final = Path(__file__).parent
 DECLINES: Final = ("insufficient_funds", "generic_decline", "processing_error", "expired_card", "do_not_honor")
 
 
@@ -149,7 +142,7 @@ async def _report(service: Service, index: int) -> None:
 
 
 async def _through_http(folder: Path, url: str, payments: int) -> tuple[float, float]:
-    port = _free_port()
+    port = free_port()
     env = environment(folder, url, RECOUP_API_PORT=str(port))
     service = await build_service(settings_from(env, folder)).open()
     key = await mint_key(service.database, "default", "bench", [Role.AGENT], service.clock.now(), actor="bench")
@@ -157,19 +150,12 @@ async def _through_http(folder: Path, url: str, payments: int) -> tuple[float, f
     env["RECOUP_BENCH_KEY"] = key.secret
     with ExitStack() as stack:
         (pid,) = stack.enter_context(processes([(*RECOUP, "api")], env, folder))
-        await until(lambda: asyncio.to_thread(_answers, port), START_TIMEOUT_S)
+        await until(lambda: asyncio.to_thread(answers, port), START_TIMEOUT_S)
         await _send(env, port, folder, "warm", WARM_UP)
-        await _analyze(url)
+        await analyze(url)
         before = cpu_s(pid)
         spent = await _send(env, port, folder, "http", payments)
         return payments / spent, (cpu_s(pid) - before) / payments * 1000
-
-
-async def _analyze(url: str) -> None:
-    """Do what autovacuum does within a minute where it is on: without it the API's plans are those of empty tables."""
-    connection = await asyncpg.connect(url)
-    await connection.execute("ANALYZE")
-    await connection.close()
 
 
 async def _send(env: Mapping[str, str], port: int, folder: Path, name: str, count: int) -> float:
@@ -178,10 +164,7 @@ async def _send(env: Mapping[str, str], port: int, folder: Path, name: str, coun
         for index in range(count):
             file.write(msgspec.json.encode([f"key-{name}-{index}", body(name, index)]) + b"\n")
     arguments = ["127.0.0.1", str(port), PATH, str(CLIENT_CONNECTIONS), str(lines)]
-    seconds, seen = msgspec.json.decode(await _program("client.py", arguments, env))
-    if set(seen) - {"201", "202"}:
-        raise AssertionError(f"the API answered {seen}")
-    return float(seconds)
+    return await sent(arguments, env)
 
 
 async def _raw(folder: Path, url: str, payments: int) -> float:
@@ -191,27 +174,5 @@ async def _raw(folder: Path, url: str, payments: int) -> float:
     for name, part in parts.items():
         path = folder / f"raw-{name}.jsonl"
         path.write_bytes(b"".join(part))
-        spent = float(await _program("raw.py", [url, str(DATABASE_CONNECTIONS), str(path)], os.environ))
+        spent = float(await program("raw.py", [url, str(DATABASE_CONNECTIONS), str(path)], os.environ))
     return payments / spent
-
-
-async def _program(name: str, arguments: list[str], env: Mapping[str, str]) -> bytes:
-    command = [sys.executable, str(HERE / name), *arguments]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=dict(env), check=True, stdout=subprocess.PIPE, timeout=TIMEOUT_S
-    )
-    return done.stdout
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=1):
-            return True
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -9,7 +9,7 @@ import base64
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,9 +32,9 @@ def packed(value: Any) -> tuple[str, Any]:
         return "bytes", base64.b64encode(value).decode()
     if isinstance(value, timedelta):
         return "timedelta", value.total_seconds()
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "list", [packed(each) for each in value]
-    if isinstance(value, UUID | datetime):
+    if isinstance(value, UUID | date):
         return type(value).__name__.lower(), str(value)
     return "plain", value
 
@@ -50,6 +50,8 @@ def unpacked(kind: str, value: Any) -> Any:
             return [unpacked(*each) for each in value]
         case "uuid":
             return UUID(value)
+        case "date":
+            return date.fromisoformat(value)
         case "datetime":
             return datetime.fromisoformat(value)
     return value

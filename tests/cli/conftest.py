@@ -1,6 +1,8 @@
 """The command line as a function: arguments in; exit code, output and errors out."""
 
 import asyncio
+import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
@@ -8,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
+import structlog
 
 from recoup_cli.compose import build_service
 from recoup_cli.main import run
@@ -20,7 +24,10 @@ from recoup_core.flows.recover import Opened, open_case
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.reference import classify
 from recoup_core.secret import SecretUrl
-from recoup_core.settings import DatabaseSettings, Settings
+from recoup_core.settings import DatabaseSettings, Settings, load_settings
+from recoup_workers.inprocess import InProcess
+
+WORK_LIMIT_S = 30.0
 
 
 class Done(NamedTuple):
@@ -38,6 +45,18 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RECOUP_CONFIG", raising=False)
     monkeypatch.delenv("RECOUP_DATABASE_URL", raising=False)
     monkeypatch.delenv("RECOUP_AMQP_URL", raising=False)
+    monkeypatch.delenv("RECOUP_API_KEY", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Take back what commands say about logging: they run in a process of their own otherwise."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -93,6 +112,80 @@ def reported(configured: str, tmp_path: Path) -> Opened:
 
     opened: Opened = in_thread(report())
     return opened
+
+
+@pytest.fixture
+def shop(configured: str, tmp_path: Path) -> None:
+    """An installation with a sandbox gateway and the shipped policies, as `recoup.toml` in the folder says."""
+    (tmp_path / "recoup.toml").write_text(
+        'environment = "development"\n[[gateways]]\nname = "sandbox"\nplugin = "sandbox"\n'
+        f'options = {{ path = "{tmp_path / "bank.sqlite3"}" }}\n'
+    )
+
+    async def start() -> None:
+        service = build_service(load_settings())
+        await service.open()
+        await service.close()
+
+    in_thread(start())
+
+
+@pytest.fixture
+def work_off(shop: None) -> Callable[[], None]:
+    """Have a worker do everything that is due now, at the sandbox's bank."""
+
+    async def work() -> None:
+        service = build_service(load_settings())
+        await service.open()
+        process = InProcess(service)
+        await process.start()
+        try:
+            assert await process.drain(WORK_LIMIT_S)
+        finally:
+            await process.stop()
+            await service.close()
+
+    return lambda: in_thread(work())
+
+
+@pytest.fixture
+def key_of(shop: None, recoup: Callable[..., Done], tmp_path: Path) -> Callable[..., Path]:
+    """`key_of("mia", approves="finance")` makes a key of a person and returns the file that holds it."""
+
+    def make(person: str, *, role: str = "agent", approves: str | None = None) -> Path:
+        may_approve = ["--approves", approves] if approves else []
+        made = recoup("keys", "create", "--principal", person, "--role", role, *may_approve)
+        file = tmp_path / f"key-{uuid4().hex}"
+        file.write_text(made.out)
+        return file
+
+    return make
+
+
+@pytest.fixture
+def captured(shop: None, recoup: Callable[..., Done], tmp_path: Path) -> Callable[..., None]:
+    """`captured("INV-7", 2, 1500)` reports a payment of some mugs and their shipping (5.00), collected an hour ago."""
+
+    def report(reference: str, pieces: int, unit_minor: int, **fields: Any) -> None:
+        mugs = {"ref": "mug", "quantity": pieces, "amount_minor": pieces * unit_minor, "tax_minor": pieces * 100}
+        shipping = {"ref": "shipping", "kind": "shipping", "amount_minor": 500, "tax_minor": 80}
+        told = {
+            "reference": reference,
+            "customer": {"ref": "customer-1"},
+            "amount_minor": pieces * unit_minor + 500,
+            "currency": "EUR",
+            "gateway": "sandbox",
+            "gateway_ref": f"sbx_reported_{reference}",
+            "method": "card",
+            "captured_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
+            "lines": [mugs, shipping],
+        }
+        file = tmp_path / f"{reference}.json"
+        file.write_text(json.dumps(told | fields))
+        done = recoup("payment", "report-captured", file)
+        assert (done.code, done.err) == (0, "")
+
+    return report
 
 
 def a_report(now: datetime) -> FailureReport:

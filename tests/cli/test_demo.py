@@ -1,5 +1,7 @@
 """`recoup demo`: the sample repeats, the whole play holds together, and a second start plays nothing again."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -42,6 +44,28 @@ def demo(folder: Path, *options: str) -> list[str]:
         str(folder / "demo"),
         *options,
     ]
+
+
+COLLECTED = json.dumps(
+    {
+        "reference": "ORD-9000",
+        "customer": {"ref": "somebody"},
+        "amount_minor": 1200,
+        "currency": "EUR",
+        "gateway": "sandbox",
+        "gateway_ref": "sbx_reported_somebody",
+        "method": "card",
+        "captured_at": "2026-11-01T10:00:00Z",
+    }
+)
+
+
+def recoup(folder: Path, *arguments: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "recoup_cli.main", *arguments]
+    environ = os.environ | {"RECOUP_DATA_DIR": str(folder)}
+    return subprocess.run(
+        command, cwd=folder, env=environ, input=told, capture_output=True, text=True, check=False, timeout=STOP_LIMIT_S
+    )
 
 
 def play(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -202,15 +226,18 @@ def test_a_month_is_played_and_not_played_again(open_folder: Path) -> None:
 
     assert (first.returncode, first.stderr) == (0, "")
     assert "Playing 40 failed payments" in first.stdout
-    assert "nothing was charged twice" in first.stdout
+    assert "nothing was charged twice, and nothing refunded twice" in " ".join(first.stdout.split())
+    assert "refunds asked for" in first.stdout
+    assert "The ledger balances" in first.stdout
     assert "audit trail is whole" in first.stdout
     assert (second.returncode, second.stderr) == (0, "")
     assert "none is played again" in second.stdout
     assert recovered(second.stdout) == recovered(first.stdout)
+    assert refunds(second.stdout) == refunds(first.stdout)
 
 
 def test_it_stays_up_to_be_looked_at_and_stops_cleanly(open_folder: Path) -> None:
-    """The API answers with the printed key; Ctrl-C ends it with 0 and leaves no PostgreSQL behind."""
+    """The API answers with the printed key, commands find database and gateway; Ctrl-C leaves no PostgreSQL behind."""
     process = subprocess.Popen(
         demo(open_folder, "--payments", "5"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -220,12 +247,16 @@ def test_it_stays_up_to_be_looked_at_and_stops_cleanly(open_folder: Path) -> Non
         call = next(line for line in lines if "a first call" in line)
         url = call.split()[-1]
         answer = httpx.get(url, headers={"Authorization": f"Bearer {call.split('Bearer ')[1].split(chr(39))[0]}"})
+        queue = recoup(open_folder, "approvals", "list", "--key-file", "demo/approver-key")
+        report = recoup(open_folder, "payment", "report-captured", "-", told=COLLECTED)
     finally:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=STOP_LIMIT_S)
 
     assert answer.status_code == 200
     assert len(answer.json()["items"]) == 5
+    assert queue.returncode == 0
+    assert "12.00 EUR can be refunded" in report.stdout
     assert (process.returncode, errors) == (0, "")
     assert not (open_folder / "demo" / "postgres" / "url").exists()
 
@@ -262,6 +293,10 @@ def test_a_database_that_outlived_its_state_is_refused(open_folder: Path) -> Non
 
 def recovered(output: str) -> str:
     return next(line for line in output.splitlines() if "payments recovered" in line)
+
+
+def refunds(output: str) -> str:
+    return next(line for line in output.splitlines() if "refunds asked for" in line)
 
 
 def until(lines: Iterator[str], last: str) -> Iterator[str]:

@@ -29,7 +29,11 @@ def test_every_promised_command_is_there() -> None:
         "policy retire", "policy rollback", "policy test", "policy schema", "policy problems", "policy diff",
         "policy simulate", "policy history export", "policy replay", "policy shadow-report", "policy migrate",
         "policy experiment start", "policy experiment ramp", "policy experiment stop", "policy experiment list",
-        "policy experiment report",
+        "policy experiment report", "payment report-captured",
+        "refund request", "refund preview", "refund show", "refund list", "refund edit", "refund submit",
+        "refund cancel", "refund retry", "refund approve", "refund reject", "refund send-back", "approvals list",
+        "delegation create", "delegation list", "delegation revoke", "dispute list", "dispute report",
+        "ledger verify", "ledger balances", "ledger trial-balance", "ledger export",
     }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def test_modules_stay_small_enough_to_read(files: list[Path]) -> None:
 def load_everything() -> None:
     for package in PACKAGES:
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if info.name != "recoup_plugins.conformance":  # a pytest class, for plugin authors' own runs
+            if not info.name.endswith("conformance"):  # pytest classes, for plugin authors' own runs
                 importlib.import_module(info.name)
 
 

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from recoup_core.domain.attempt import ATTEMPT
+from recoup_core.domain.capture import CAPTURE
+from recoup_core.domain.dispute import DISPUTE
 from recoup_core.domain.machine import Machine
 from recoup_core.domain.payment import PAYMENT
 from recoup_core.domain.recovery import CASE, STEP
+from recoup_core.domain.refund import PART, REFUND
 from recoup_core.domain.versions import VERSION
 from recoup_core.storage.engine import Database
 
@@ -18,6 +21,10 @@ MACHINES: dict[str, Machine[Any, Any]] = {
     "timeline_step": STEP,
     "attempt": ATTEMPT,
     "policy_version": VERSION,
+    "capture": CAPTURE,
+    "refund": REFUND,
+    "refund_part": PART,
+    "dispute": DISPUTE,
 }
 
 

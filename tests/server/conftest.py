@@ -5,7 +5,7 @@ database for each would cost more than the test. Tests that run jobs take a data
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from recoup_plugins.gateways.sandbox import make_sandbox
 from recoup_plugins.settings import GatewaySettings
 from recoup_server.app import PREFIX, create_app
 from recoup_server.examples import PAYMENT
+from recoup_server.examples_refunds import CAPTURED, PARTIAL
 
 WEBHOOK_SECRET = "the sandbox's webhook secret"
 
@@ -118,15 +119,22 @@ MakeKey = Callable[..., Awaitable[str]]
 def make_key(service: Service, merchants: tuple[str, str]) -> MakeKey:
     """`await make_key("viewer")` returns a fresh key's secret, the first merchant's if not told otherwise."""
 
-    async def make(*roles: str, merchant: str = merchants[0], expires_at: datetime | None = None) -> str:
+    async def make(
+        *roles: str,
+        merchant: str = merchants[0],
+        expires_at: datetime | None = None,
+        principal: str | None = None,
+        approves: Collection[str] = (),
+    ) -> str:
         minted = await mint_key(
             service.database,
             merchant,
-            f"tester-{'-'.join(roles)}",
+            principal or f"tester-{'-'.join(roles)}",
             [Role(role) for role in roles],
             service.clock.now(),
             actor="system",
             expires_at=expires_at,
+            approves=approves,
         )
         return minted.secret
 
@@ -150,6 +158,17 @@ class Api:
         sent = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
         named = {} if key is None else {"Idempotency-Key": str(uuid4()) if key == "fresh" else key}
         return await self.client.post(PREFIX + path, content=sent, headers=self._headers() | named | headers)
+
+    async def patch(self, path: str, body: Any, *, key: str | None = "fresh", **headers: str) -> Response:
+        named = {} if key is None else {"Idempotency-Key": str(uuid4()) if key == "fresh" else key}
+        sent = msgspec.json.encode(body)
+        return await self.client.patch(PREFIX + path, content=sent, headers=self._headers() | named | headers)
+
+    async def act(self, file: Mapping[str, Any], act: str, body: Any = None, *, key: str | None = "fresh") -> Response:
+        """Do something to the very version of a refund that an answer told of."""
+        refund = file["refund"]
+        headers = {"If-Match": f'"{refund["version"]}"'}
+        return await self.post(f"/refunds/{refund['id']}/{act}", {} if body is None else body, key=key, **headers)
 
     async def delete(self, path: str) -> Response:
         return await self.client.delete(PREFIX + path, headers=self._headers())
@@ -215,6 +234,60 @@ def report(api: Api, a_payment: Callable[..., dict[str, Any]]) -> Callable[..., 
         return opened
 
     return send
+
+
+@pytest.fixture
+def a_captured() -> Callable[..., dict[str, Any]]:
+    """`a_captured(amount_minor=4900, lines=[])` returns the body of a report with a fresh reference and charge.
+
+    `script` says what happens to its refunds at the sandbox (plugins/README.md).
+    """
+
+    def build(script: str = "approve", **changes: Any) -> dict[str, Any]:
+        charge = f"sbx_reported_{uuid4()}~{script}"
+        fresh = {"reference": f"invoice-{uuid4()}", "gateway_ref": charge, "order_ref": f"order-{uuid4()}"}
+        return {**CAPTURED, **fresh, **changes}
+
+    return build
+
+
+@pytest.fixture
+def capture(api: Api, a_captured: Callable[..., dict[str, Any]]) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """`await capture("refused:declined")` reports a payment of 120.00 EUR with lines and returns the answer."""
+
+    async def send(script: str = "approve", **changes: Any) -> dict[str, Any]:
+        answer = await api.post("/payments/captured", a_captured(script, **changes))
+        assert answer.status_code == 201, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    return send
+
+
+@pytest.fixture
+def ask(api: Api) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """`await ask(account, amount_minor=100)` asks for a refund of a captured payment and returns the answer."""
+
+    async def send(account: Mapping[str, Any], amount_minor: int, **changes: Any) -> dict[str, Any]:
+        payment = account["payment"]
+        body = {**PARTIAL, "payment_id": payment["id"], "currency": payment["currency"], "amount_minor": amount_minor}
+        answer = await api.post("/refunds", body | changes)
+        assert answer.status_code == 201, answer.text
+        file: dict[str, Any] = answer.json()
+        return file
+
+    return send
+
+
+@pytest.fixture
+def person(client: AsyncClient, make_key: MakeKey, service: Service) -> Callable[..., Awaitable[Api]]:
+    """`await person("anna", "support_lead")` returns the API as Anna sees it, who decides as a support lead."""
+
+    async def make(name: str, *approves: str, role: str = "viewer", merchant: str | None = None) -> Api:
+        whose = {} if merchant is None else {"merchant": merchant}
+        return Api(client, await make_key(role, principal=name, approves=approves, **whose), service)
+
+    return make
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from litestar import Litestar
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -28,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 from recoup_core.storage.merchants import Role, mint_key
 from recoup_core.wiring import Service
 from recoup_server import examples
+from recoup_server import examples_refunds as refunds
 from recoup_server.app import PREFIX, create_app
 from recoup_server.errors import STATUSES
 
@@ -48,6 +50,19 @@ BODIES = {
     "explainPolicy": examples.EXPLAIN,
     "simulatePolicies": examples.SIMULATE,
     "createApiKey": examples.API_KEY,
+    "reportCapturedPayment": refunds.CAPTURED,
+    "requestRefund": refunds.PARTIAL,
+    "previewRefund": refunds.PARTIAL,
+    "editRefund": refunds.EDITS["less"],
+    "cancelRefund": refunds.CANCEL,
+    "retryRefund": {},
+    "resolveRefundPart": refunds.RESOLUTIONS["never_arrived"],
+    "approveRefund": {},
+    "rejectRefund": refunds.REJECTION,
+    "sendBackRefund": refunds.SENDING_BACK,
+    "decideRefunds": refunds.BULKS["approve"],
+    "createDelegation": refunds.DELEGATIONS["while_on_leave"],
+    "reportDispute": refunds.DISPUTES["inquiry"],
 }
 
 
@@ -63,6 +78,10 @@ POLICY_WRITES = {
     "migrateCases",
 }
 """They move no money, and the same call again changes nothing."""
+
+
+ENDINGS = {"cancelCase", "cancelRefund", "rejectRefund"}
+"""What they are about is over afterwards, so they come last."""
 
 
 @dataclass
@@ -106,6 +125,14 @@ def running(
     opened = httpx.post(f"{url}{PREFIX}/payments", json=examples.PAYMENT, headers=headers).raise_for_status().json()
     attempts = httpx.get(f"{url}{PREFIX}/attempts", headers=headers).raise_for_status().json()["items"]
     version = httpx.post(f"{url}{PREFIX}/policies/versions", json=examples.POLICY, headers=headers)
+
+    def made(path: str, body: Any) -> Any:
+        fresh = headers | {"Idempotency-Key": str(uuid4())}
+        return httpx.post(f"{url}{PREFIX}{path}", json=body, headers=fresh).raise_for_status().json()
+
+    captured = made("/payments/captured", refunds.CAPTURED | {"gateway_ref": f"ch_{uuid4()}"})["payment"]["id"]
+    refund = made("/refunds", refunds.REFUNDS["full"] | {"payment_id": captured})
+    dispute = made("/disputes", refunds.DISPUTES["inquiry"] | {"payment_id": captured, "gateway_ref": f"dp_{uuid4()}"})
     known = {
         "payment_id": opened["payment"]["id"],
         "case_id": opened["case"]["id"],
@@ -114,6 +141,10 @@ def running(
         "version_id": version.raise_for_status().json()["id"],
         "kind": "retry",
         "name": "cards",
+        "captured_id": captured,
+        "refund_id": refund["refund"]["id"],
+        "part_id": refund["parts"][0]["id"],
+        "dispute_id": dispute["id"],
     }
     yield Running(url, secret, known)
     server.should_exit = True
@@ -129,7 +160,7 @@ def schema(running: Running) -> Any:
 def test_every_answer_is_documented(running: Running, schema: Any) -> None:
     """No 5xx, and no status, content type or shape that the document does not promise, on any operation."""
     operations = [result.ok() for result in schema.get_all_operations()]
-    operations.sort(key=lambda operation: operation.definition.raw["operationId"] == "cancelCase")  # it ends the case
+    operations.sort(key=lambda operation: operation.definition.raw["operationId"] in ENDINGS)
 
     assert len(operations) > 20
     for operation in operations:
@@ -165,20 +196,28 @@ def try_out(operation: Any, mode: GenerationMode, running: Running) -> None:
         if exists:
             case.path_parameters = {key: known.get(key, value) for key, value in (case.path_parameters or {}).items()}
         if sound and mode is GenerationMode.POSITIVE:
-            make_sound(case, name)
+            make_sound(case, name, known)
         case.call_and_validate(headers={"Authorization": f"Bearer {running.secret}"}, checks=CHECKS)
 
     calls()
 
 
-def make_sound(case: Any, name: str) -> None:
+def make_sound(case: Any, name: str, known: dict[str, str]) -> None:
     """Put what a caller would know into a generated call, so that it is not refused at the first glance."""
     if case.headers is not None and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid4())
+    if case.headers is not None and "If-Match" in case.headers:
+        case.headers["If-Match"] = '"1"'
     if not isinstance(case.body, dict) or name not in BODIES:
+        return
+    if name == "reportCapturedPayment":
+        fresh = {"reference": f"generated-{uuid4()}", "gateway_ref": f"ch_{uuid4()}"}
+        case.body = {**refunds.CAPTURED, "order_ref": case.body.get("order_ref"), **fresh}
         return
     if name != "reportFailedPayment":
         case.body = {**BODIES[name], **{key: case.body[key] for key in list(case.body)[:1]}}
+        if "payment_id" in BODIES[name]:
+            case.body["payment_id"] = known.get("captured_id", case.body["payment_id"])
         return
     generated = case.body
     attempts = [{**attempt, "at": "2026-11-23T08:00:00Z", "token": None} for attempt in generated["attempts"]]
@@ -221,15 +260,64 @@ def test_money_movers_demand_a_key_in_the_document(running: Running) -> None:
     """A generated client can't forget the Idempotency-Key."""
     document = httpx.get(f"{running.url}/schema/openapi.json").json()
     exempt = {"checkPolicy", "explainPolicy", "simulatePolicies", "diffPolicies", "receiveWebhook", "createApiKey"}
-    exempt |= POLICY_WRITES
+    exempt |= POLICY_WRITES | {"previewRefund"}
+
+    for operation in changes(document):
+        keys = [p for p in operation.get("parameters", []) if p["name"] == "Idempotency-Key"]
+        assert bool(keys) is (operation["operationId"] not in exempt), operation["operationId"]
+        assert all(key["required"] for key in keys)
+
+
+def changes(document: Any) -> Iterator[Any]:
+    """Every operation that changes something, or may."""
+    for item in document["paths"].values():
+        for method in ("post", "patch"):
+            if method in item:
+                yield item[method]
+
+
+def test_versions_stand_in_the_document(running: Running) -> None:
+    """What answers with an ETag says so; what changes one version demands If-Match and may say 412 and 428."""
+    document = httpx.get(f"{running.url}/schema/openapi.json").json()
+    versioned = {"editRefund", "submitRefund", "approveRefund", "rejectRefund", "sendBackRefund"}
+    told = versioned | {"requestRefund", "cancelRefund", "retryRefund", "resolveRefundPart"}
+
+    for operation in changes(document):
+        name = operation["operationId"]
+        headers = [p for p in operation.get("parameters", []) if p["name"] == "If-Match" and p["required"]]
+        assert bool(headers) is (name in versioned), name
+        assert {"412", "428"} <= operation["responses"].keys() or name not in versioned, name
+        answers = successes(operation)
+        assert [("ETag" in answer.get("headers", {})) for answer in answers] == [name in told] * len(answers), name
+    for path in ("", "/timeline"):
+        answer = document["paths"][f"{PREFIX}/refunds/{{refund_id}}{path}"]["get"]["responses"]["200"]
+        assert answer["headers"]["ETag"]["required"] is True
+
+
+SHOWN = {"refunds", "approvals", "disputes"}
+"""Tags of operations whose answers are shown as well."""
+
+
+def test_examples_stand_in_the_document_and_fit_it(running: Running) -> None:
+    """Every body that is taken, and every answer about refunds, is shown at least once, as its schema says."""
+    document = httpx.get(f"{running.url}/schema/openapi.json").json()
 
     for item in document["paths"].values():
-        post = item.get("post")
-        if post is None:
-            continue
-        keys = [p for p in post.get("parameters", []) if p["name"] == "Idempotency-Key"]
-        assert bool(keys) is (post["operationId"] not in exempt), post["operationId"]
-        assert all(key["required"] for key in keys)
+        for operation in item.values():
+            contents = [operation.get("requestBody", {}).get("content", {}).get("application/json", {})]
+            if SHOWN.intersection(operation["tags"]):
+                contents += [answer["content"]["application/json"] for answer in successes(operation)]
+            for content in filter(lambda found: found.get("schema"), contents):
+                assert content["examples"], operation["operationId"]
+                schema = {**content["schema"], "components": document["components"]}
+                for name, example in content["examples"].items():
+                    faults = list(Draft202012Validator(schema).iter_errors(example["value"]))
+                    assert faults == [], (operation["operationId"], name)
+
+
+def successes(operation: Any) -> list[Any]:
+    """What an operation answers where nothing is refused."""
+    return [answer for status, answer in operation["responses"].items() if int(status) < 300]
 
 
 def test_request_bodies_are_strict_in_the_document(running: Running) -> None:

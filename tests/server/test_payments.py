@@ -186,13 +186,24 @@ async def test_an_escaped_card_number_is_found(api: Any, a_payment: Build) -> No
 
 
 async def test_a_payment_is_read_by_its_id(api: Any, report: Report) -> None:
-    """What was answered at first is what can be read later."""
+    """What was answered at first is what can be read later; nothing of it can be refunded before it is paid."""
     opened = await report()
 
     answer = await api.get(f"/payments/{opened['payment']['id']}")
 
     assert answer.status_code == 200
-    assert answer.json() == opened
+    assert answer.json() == opened | {"refundable_minor": 0, "refunded_minor": 0}
+
+
+async def test_a_failed_payment_may_belong_to_an_order_and_a_period(api: Any, report: Report) -> None:
+    """Both are for refunds, once it is paid."""
+    subscription = {"plan": "pro", "period_start": "2026-11-01", "period_end": "2026-12-01"}
+
+    opened = await report(order_ref="order-1", subscription=subscription)
+
+    assert (opened["payment"]["order_ref"], opened["payment"]["subscription"]) == ("order-1", subscription)
+    (found,) = (await api.get("/payments", order="order-1")).json()["items"]
+    assert found["payment"]["id"] == opened["payment"]["id"]
 
 
 async def test_payments_are_filtered(api: Any, report: Report) -> None:
