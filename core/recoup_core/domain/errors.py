@@ -23,6 +23,7 @@ class CurrencyMismatch(DomainError):
     """Two amounts of different currencies were to be added, subtracted or compared."""
 
     code = "currency_mismatch"
+    field = "currency"
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(f"amounts in {one} and {other} don't mix")
@@ -33,6 +34,7 @@ class UnknownCurrency(DomainError):
     """The code is not an ISO 4217 currency."""
 
     code = "unknown_currency"
+    field = "currency"
 
     def __init__(self, currency: str) -> None:
         super().__init__(f"{currency!r} is not an ISO 4217 currency code")

@@ -148,6 +148,8 @@ class TaskKind(StrEnum):
     """A refund has been sent back, or lacks evidence, for long."""
     OVER_REFUNDED = "over_refunded"
     """Facts from outside exceed a capture: refunded elsewhere, or refunded and disputed."""
+    AUTHORIZATION_OPEN = "authorization_open"
+    """A charge has been only authorised for long: capture it, or void it, before its issuer lets it go."""
     DISPUTE_EVIDENCE = "dispute_evidence"
     """A dispute needs evidence by a date."""
     REPLAY_DIFFERENCE = "replay_difference"

@@ -78,6 +78,11 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
                 raise UnbalancedEntry(currency, total)
 
 
+def happened(told: datetime | None, booked: datetime) -> datetime:
+    """Return when money moved: as told, but never after it was booked; a gateway's clock may be ahead of ours."""
+    return booked if told is None else min(told, booked)
+
+
 def postings(movement: Movement, amount: Money, gateway: str | None = None) -> tuple[Posting, Posting]:
     """Return the two postings of a movement; one that touches a gateway's account needs its name."""
 
@@ -116,7 +121,7 @@ def capture_entry(
         attempt_id=attempt_id,
         capture_id=capture_id,
         postings=postings(CAPTURED, Money(amount_minor, currency), gateway),
-        occurred_at=occurred_at or at,
+        occurred_at=happened(occurred_at, at),
         created_at=at,
     )
 
@@ -171,7 +176,7 @@ def refund_entries(
             part_id=part.id,
             turn=part.successes,
             postings=postings(movement, amount, part.gateway),
-            occurred_at=occurred_at or at,
+            occurred_at=happened(occurred_at, at),
             created_at=at,
         )
         for movement, amount in booked
@@ -219,7 +224,7 @@ def _of_dispute(
         dispute_id=dispute.id,
         turn=dispute.turns,
         postings=postings(movement, amount, dispute.gateway),
-        occurred_at=occurred_at or at,
+        occurred_at=happened(occurred_at, at),
         created_at=at,
     )
 
@@ -239,14 +244,17 @@ def write_off_entry(*, payment: Payment, case_id: UUID, at: datetime) -> LedgerE
 
 
 def reversal_of(*, entry: LedgerEntry, at: datetime, occurred_at: datetime | None = None) -> LedgerEntry:
-    """Take an entry back, posting by posting. The database refuses to take one back twice, or a reversal itself."""
+    """Take an entry back, posting by posting. The database refuses to take one back twice, or a reversal itself.
+
+    It happened no earlier than the entry, whatever clocks say: on no date does an account stand at what never was.
+    """
     return msgspec.structs.replace(
         entry,
         id=new_id(),
         kind=EntryKind.REVERSAL,
         reverses=entry.id,
         postings=tuple(Posting(p.account, -p.amount_minor, p.currency) for p in entry.postings),
-        occurred_at=occurred_at or at,
+        occurred_at=max(entry.occurred_at, happened(occurred_at, at)),
         created_at=at,
     )
 

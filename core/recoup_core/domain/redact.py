@@ -1,9 +1,13 @@
 """Texts that came from outside (a provider, a plugin) made fit for logs and errors: short, and without secrets."""
 
 import re
-from typing import Final
+from typing import Final, TypeVar
+
+import msgspec
 
 from recoup_core.domain.cardnumbers import holds_card_number
+from recoup_core.domain.decline import Decline
+from recoup_core.domain.refund import RefundFailure
 
 MAX_TEXT: Final = 200
 """Characters kept of a foreign text."""
@@ -25,3 +29,12 @@ def redact(text: str) -> str:
         text = re.sub(r"\d", "#", text)
     line = " ".join(text.split())
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
+
+
+Told = TypeVar("Told", Decline, RefundFailure)
+
+
+def redacted(told: Told) -> Told:
+    """Return what a provider gives as its reason with its code and message redacted."""
+    message = None if told.message is None else redact(told.message)
+    return msgspec.structs.replace(told, code=redact(told.code), message=message)

@@ -11,18 +11,15 @@ from recoup_core.domain.ids import new_id
 from recoup_core.domain.ledger import capture_entry
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Payment, PaymentState
-from recoup_core.domain.refund import HOLDING
 from recoup_core.domain.refundfile import PaymentAccount
 from recoup_core.flows.capture_reports import CaptureReport, ReportedLine, ReportedRefund, check_capture
 from recoup_core.flows.context import Context, count_events
 from recoup_core.flows.recover import PaymentExists
-from recoup_core.flows.refunds.outcomes import Known, record_refund
-from recoup_core.flows.refunds.reported import Elsewhere, counting, reported_refund
-from recoup_core.flows.refunds.standing import ask_if_over
+from recoup_core.flows.refunds.early import EarlyNews, count_refunds, take_early_news
 from recoup_core.flows.reports import InconsistentReport
-from recoup_core.ports import Canceled, GatewayEvent, Refunded, RefundNews, Refused
+from recoup_core.ports import GatewayEvent, Refunded, RefundNews
 from recoup_core.storage.calls import Call, recall, remember
-from recoup_core.storage.captured import early_refund_news, lock_charge, payment_of_capture
+from recoup_core.storage.captured import early_news, lock_charge, payment_of_capture
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.lookups import payment_by_reference
 from recoup_core.storage.refunds import load_accounts
@@ -67,15 +64,20 @@ async def _store(
         changes.add(account.payment, *account.captures, *account.lines)
         _book(changes, account, report, now)
         changes.add(_told(account, actor, correlation_id, now))
-        early = await early_refund_news(connection, report.gateway, report.gateway_ref)
-        _count_refunds(changes, account, report, early, actor, correlation_id, now)
+        events = await early_news(connection, report.gateway, report.gateway_ref)
+        early = _told_early(report, events, actor, correlation_id, now)
+        count_refunds(changes, account, early)
         await changes.write(connection)
+        account = (await load_accounts(connection, [account.payment.id]))[account.payment.id]
+        later = await take_early_news(connection, account, early)
+        await later.write(connection)
         stored = (await load_accounts(connection, [account.payment.id]))[account.payment.id]
         if call is not None:
             kept = Changes()
             kept.add(remember(call, report.merchant_id, msgspec.json.encode(stored), now))
             await kept.write(connection)
     count_events(context, changes)
+    count_events(context, later)
     return stored
 
 
@@ -186,36 +188,17 @@ def _told(account: PaymentAccount, actor: str, correlation_id: str | None, now: 
     )
 
 
-def _count_refunds(
-    changes: Changes,
-    account: PaymentAccount,
-    report: CaptureReport,
-    early: list[GatewayEvent],
-    actor: str,
-    correlation_id: str | None,
-    now: datetime,
-) -> None:
-    """Count what went back already, as the report and the gateway's earlier events tell; each refund once."""
-    told: dict[str, list[tuple[datetime, RefundNews]]] = {}
-    for each in report.refunds:
-        amount = Money(each.amount_minor, report.currency)
-        done = Refunded(gateway_ref=each.gateway_ref, amount=amount)
-        news = RefundNews(refund_ref=each.gateway_ref, amount=amount, outcome=done)
-        told.setdefault(each.gateway_ref, []).append((each.at, news))
-    for event in early:
-        if event.refund is not None and event.refund.amount.currency == report.currency:
-            told.setdefault(event.refund.refund_ref, []).append((event.occurred_at, event.refund))
-    held = 0
-    for ref, stories in told.items():
-        if isinstance(stories[-1][1].outcome, Refused | Canceled):
-            continue  # no money moved
-        at, first = stories[0]
-        elsewhere = Elsewhere(gateway_ref=ref, amount=first.amount, at=at)
-        draft = reported_refund(account, account.captures[0], elsewhere, changes, now, actor, correlation_id)
-        part_id = draft.file.parts[0].id
-        for occurred_at, news in stories:
-            record_refund(draft, part_id, news.outcome, Known(occurred_at=occurred_at))
-        if draft.file.parts[0].state in HOLDING:
-            held += first.amount.amount_minor
-            ask_if_over(draft, account.captures[0].id, held)
-        account = counting(account, draft)
+def _told_early(
+    report: CaptureReport, events: list[GatewayEvent], actor: str, correlation_id: str | None, now: datetime
+) -> EarlyNews:
+    """Return what the gateway told before, with the refunds that the report itself tells of."""
+    reported = [_event_of(report, each) for each in report.refunds]
+    in_order = sorted((*reported, *events), key=lambda event: event.occurred_at)
+    return EarlyNews(events=in_order, actor=actor, correlation_id=correlation_id, now=now)
+
+
+def _event_of(report: CaptureReport, told: ReportedRefund) -> GatewayEvent:
+    amount = Money(told.amount_minor, report.currency)
+    done = Refunded(gateway_ref=told.gateway_ref, amount=amount)
+    news = RefundNews(refund_ref=told.gateway_ref, charge_ref=report.gateway_ref, amount=amount, outcome=done)
+    return GatewayEvent(external_id="", kind="reported", occurred_at=told.at, refund=news, payload={})

@@ -72,6 +72,8 @@ async def report_dispute(context: Context, report: DisputeReport, by: By) -> Dis
     capture_id = _capture_id(account, report)
     capture = account.capture(capture_id)
     assert capture is not None  # it was just found there
+    if report.currency != capture.currency:
+        raise RefundInvalid("currency", f"the charge is in {capture.currency}")
     fee = Money(report.fee_minor, report.currency) if report.fee_minor else None
     news = DisputeNews(
         dispute_ref=report.gateway_ref,

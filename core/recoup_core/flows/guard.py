@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from recoup_core.domain.money import Money
-from recoup_core.domain.redact import redact
+from recoup_core.domain.redact import redact, redacted
 from recoup_core.ports import (
     CHARGE_TIMEOUT_S,
     Canceled,
@@ -35,6 +35,10 @@ from recoup_core.ports import (
     Succeeded,
     TakenBack,
 )
+
+
+MAX_REF: Final = 255
+"""Characters of a gateway's own id; Stripe's longest have some 30 (docs.stripe.com/upgrades allows for 255)."""
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag="unknown"):
@@ -114,12 +118,10 @@ async def _guarded(
 def _without_secrets(answer: Answer) -> Answer:
     """Redact the free texts an answer holds: they are stored, shown and told (promise 11)."""
     match answer:
-        case Declined() if answer.decline.message:
-            decline = msgspec.structs.replace(answer.decline, message=redact(answer.decline.message))
-            return msgspec.structs.replace(answer, decline=decline)
-        case Refused() | TakenBack() if answer.failure.message:
-            failure = msgspec.structs.replace(answer.failure, message=redact(answer.failure.message))
-            return msgspec.structs.replace(answer, failure=failure)
+        case Declined() if redacted(answer.decline) != answer.decline:
+            return msgspec.structs.replace(answer, decline=redacted(answer.decline))
+        case Refused() | TakenBack() if redacted(answer.failure) != answer.failure:
+            return msgspec.structs.replace(answer, failure=redacted(answer.failure))
         case NotSent() if redact(answer.reason) != answer.reason:
             return msgspec.structs.replace(answer, reason=redact(answer.reason))
     return answer
@@ -148,6 +150,9 @@ def _broken_answer(answer: object, asked: Money, allowed: tuple[type[Any], ...])
         return f"the plugin's {type(answer).__name__} has fields of a wrong type: {redact(str(wrong))}"
     if isinstance(answer, Succeeded | Pending | Refunded | TakenBack) and not answer.gateway_ref:
         return f"the plugin's {type(answer).__name__} has no gateway_ref"
+    ref = getattr(answer, "gateway_ref", None) or ""
+    if len(ref) > MAX_REF or "\0" in ref:  # PostgreSQL stores no NUL: the answer could never be written down
+        return f"the plugin's {type(answer).__name__} has a gateway_ref that can't be kept"
     if isinstance(answer, Succeeded):
         return _broken_collection(answer.amount, asked)
     return _broken_refund(answer, asked) if isinstance(answer, Refunded) else None

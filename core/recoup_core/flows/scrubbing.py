@@ -3,7 +3,7 @@
 import msgspec
 
 from recoup_core.domain.cardnumbers import holds_card_number
-from recoup_core.domain.redact import redact
+from recoup_core.domain.redact import redact, redacted
 from recoup_core.ports import Declined, GatewayEvent, Refused, TakenBack
 
 
@@ -21,13 +21,13 @@ def scrubbed(event: GatewayEvent) -> bytes:
 
 def _without_secrets(event: GatewayEvent) -> GatewayEvent:
     """Redact the free texts in which a provider says why."""
-    if isinstance(event.outcome, Declined) and event.outcome.decline.message:
-        decline = msgspec.structs.replace(event.outcome.decline, message=redact(event.outcome.decline.message))
-        event = msgspec.structs.replace(event, outcome=msgspec.structs.replace(event.outcome, decline=decline))
+    if isinstance(event.outcome, Declined):
+        outcome = msgspec.structs.replace(event.outcome, decline=redacted(event.outcome.decline))
+        event = msgspec.structs.replace(event, outcome=outcome)
     told = event.refund.outcome if event.refund else None
-    if event.refund is not None and isinstance(told, Refused | TakenBack) and told.failure.message:
-        failure = msgspec.structs.replace(told.failure, message=redact(told.failure.message))
-        news = msgspec.structs.replace(event.refund, outcome=msgspec.structs.replace(told, failure=failure))
+    if event.refund is not None and isinstance(told, Refused | TakenBack):
+        said = msgspec.structs.replace(told, failure=redacted(told.failure))
+        news = msgspec.structs.replace(event.refund, outcome=said)
         event = msgspec.structs.replace(event, refund=news)
     if event.dispute is not None and event.dispute.reason:
         news_of_dispute = msgspec.structs.replace(event.dispute, reason=redact(event.dispute.reason))

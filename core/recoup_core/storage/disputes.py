@@ -1,5 +1,6 @@
 """Disputes as flows need them: by the gateway's name, with what they bear upon."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -13,7 +14,8 @@ from recoup_core.domain.happened import HumanTask
 _UNSENT_REFUNDS: Final = """
     SELECT r.id FROM refund r
     WHERE r.channel <> 'reported' AND r.state IN ('incomplete', 'in_review', 'sent_back', 'approved')
-      AND (r.payment_id = $1 OR r.id IN (SELECT p.refund_id FROM refund_part p WHERE p.payment_id = $1))
+      AND r.id IN (SELECT refund_id FROM refund_part WHERE payment_id = $1
+                   UNION SELECT id FROM refund WHERE payment_id = $1)
       AND NOT EXISTS (SELECT FROM refund_part p WHERE p.refund_id = r.id
                       AND p.state NOT IN ('reserved', 'scheduled') AND (p.sends > 0 OR p.successes > 0))"""
 
@@ -42,6 +44,16 @@ async def aged_disputes(connection: asyncpg.Connection, before: datetime, now: d
     """Return disputes without an end since before then that nobody has been asked about meanwhile."""
     rows = await connection.fetch(_AGED, before, now, limit)
     return [msgspec.json.decode(row[0], type=Dispute) for row in rows]
+
+
+async def decided_under(connection: asyncpg.Connection, refund_ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """Return per refund the dispute that its last decision knew of (the fact `dispute`); one without is left out."""
+    rows = await connection.fetch(
+        "SELECT r.id, d.facts ->> 'dispute' AS dispute FROM refund r JOIN decision d ON d.id = r.decision_id"
+        " WHERE r.id = ANY($1::uuid[]) AND d.facts ->> 'dispute' IS NOT NULL",
+        list(refund_ids),
+    )
+    return {row["id"]: row["dispute"] for row in rows}
 
 
 async def refunds_answering(connection: asyncpg.Connection, dispute_id: UUID) -> list[UUID]:

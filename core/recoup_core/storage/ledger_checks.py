@@ -126,11 +126,12 @@ _LINE_COUNTERS: Final = """
         GROUP BY g.id, g.held_quantity, g.held_minor, g.held_tax_minor) c
     WHERE (held_quantity, held_minor, held_tax_minor) <> (pieces, held, tax)"""
 
+# What a gateway paid twice is a fact, booked by its parts and put before a person; a refund counts what was asked for.
 _REFUNDED: Final = """
     SELECT id, format('counts %s refunded, its parts come to %s', refunded_minor, refunded) AS message FROM (
-        SELECT g.id, g.refunded_minor, (SELECT coalesce(sum(f.amount_minor), 0) FROM refund_part f
+        SELECT g.id, g.amount_minor, g.refunded_minor, (SELECT coalesce(sum(f.amount_minor), 0) FROM refund_part f
             WHERE f.refund_id = g.id AND f.state = 'succeeded') AS refunded
-        FROM page g) c WHERE refunded_minor <> refunded"""
+        FROM page g) c WHERE refunded_minor <> least(refunded, amount_minor)"""
 
 # Lines count with the money: what parts hold of payments that have lines. Where a success is told late, others may have
 # asked for its lines; then those don't count, but they are there. What others made may find too little left of them.
@@ -141,7 +142,7 @@ _SHARED_OUT: Final = """
              WHERE l.refund_id = g.id AND l.holds) AS counted,
             (SELECT coalesce(sum(l.amount_minor), 0) FROM refund_line l WHERE l.refund_id = g.id AND l.revision =
                 (SELECT max(o.revision) FROM refund_line o WHERE o.refund_id = g.id)) AS said,
-            (SELECT coalesce(sum(f.amount_minor), 0) FROM refund_part f
+            (SELECT least(coalesce(sum(f.amount_minor), 0), g.amount_minor) FROM refund_part f
              WHERE f.refund_id = g.id AND f.capture_id IS NOT NULL AND part_holds(f.state)
                 AND EXISTS (SELECT FROM payment_line o WHERE o.payment_id = f.payment_id)) AS held
         FROM page g) s

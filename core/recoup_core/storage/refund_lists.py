@@ -37,6 +37,8 @@ class Background(msgspec.Struct, frozen=True, kw_only=True):
 
     reference: str
     """The merchant's name for the refund's payment."""
+    references: dict[UUID, str] = {}
+    """The merchant's name for each payment that it goes over, in any revision."""
     lines: tuple[LineName, ...] = ()
     """The lines of payments that it names, in any revision."""
     decision: DecisionRow | None = None
@@ -94,6 +96,8 @@ _NAMES: Final = """
 _BACKGROUND: Final = f"""
     SELECT jsonb_build_object(
         'reference', p.reference,
+        'references', (
+            SELECT coalesce(jsonb_object_agg(o.id, o.reference), '{{}}') FROM payment o WHERE o.id = ANY($4)),
         'lines', ({_NAMES}),
         'decision', (SELECT to_jsonb(d) FROM decision d WHERE d.id = $3))::text
     FROM payment p WHERE p.id = $2"""
@@ -107,22 +111,28 @@ _TOLD: Final = f"""
 
 # What a flow decides under lock is decided there again, by the same rule: people who touched a refund, or decided a
 # level of its revision, decide nothing more about it, neither in person nor through somebody who acts for them.
+# The page is cut before it is written out, from the oldest on. `&&` on open_roles would have the planner take the roles
+# for rare, read all that waits and sort it; the other way to say it leaves the index's order.
 _QUEUE: Final = """
-    SELECT jsonb_build_object(
-        'refund', to_jsonb(r), 'reference', p.reference,
-        'own', bool_or(g.owner IS NULL),
-        'owners', coalesce(jsonb_agg(g.owner ORDER BY g.owner) FILTER (WHERE g.owner IS NOT NULL), '[]'))::text
-    FROM refund r
+    SELECT jsonb_build_object('refund', to_jsonb(r), 'reference', p.reference, 'own', q.own, 'owners', q.owners)::text
+    FROM (SELECT r.id, usable.own, usable.owners
+          FROM refund r
+          CROSS JOIN LATERAL (
+              SELECT r.touched_by || array_remove(array_agg(a.principal) || array_agg(a.on_behalf_of), NULL) AS people
+              FROM refund_approval a
+              WHERE a.refund_id = r.id AND a.revision = r.revision AND a.verdict = 'approve') barred
+          CROSS JOIN LATERAL (
+              SELECT bool_or(g.owner IS NULL) AS own,
+                  coalesce(jsonb_agg(g.owner ORDER BY g.owner) FILTER (WHERE g.owner IS NOT NULL), '[]') AS owners
+              FROM jsonb_to_recordset($3::jsonb) g (owner text, roles text[])
+              WHERE g.roles && r.open_roles AND (g.owner IS NULL OR g.owner <> ALL (barred.people))) usable
+          WHERE r.merchant_id = $1 AND r.state = 'in_review' AND r.id > $5
+              AND EXISTS (SELECT FROM unnest(r.open_roles) role WHERE role = ANY ($4::text[]))
+              AND $2 <> ALL (barred.people) AND usable.own IS NOT NULL
+          ORDER BY r.id LIMIT $6) q
+    JOIN refund r ON r.id = q.id
     JOIN payment p ON p.id = r.payment_id
-    JOIN jsonb_to_recordset($3::jsonb) g (owner text, roles text[]) ON g.roles && r.open_roles
-        AND (g.owner IS NULL OR g.owner <> ALL (r.touched_by))
-        AND NOT EXISTS (SELECT FROM refund_approval a WHERE a.refund_id = r.id AND a.revision = r.revision
-                        AND a.verdict = 'approve' AND g.owner IN (a.principal, a.on_behalf_of))
-    WHERE r.merchant_id = $1 AND r.state = 'in_review' AND r.open_roles && $4::text[] AND r.id > $5
-        AND $2 <> ALL (r.touched_by)
-        AND NOT EXISTS (SELECT FROM refund_approval a WHERE a.refund_id = r.id AND a.revision = r.revision
-                        AND a.verdict = 'approve' AND $2 IN (a.principal, a.on_behalf_of))
-    GROUP BY r.id, p.reference ORDER BY r.id LIMIT $6"""
+    ORDER BY q.id"""
 
 _BEGINNING: Final = UUID(int=0)
 
@@ -227,5 +237,6 @@ async def approval_queue(
 async def _background(connection: asyncpg.Connection, file: RefundFile) -> Background:
     refund = file.refund
     lines = {line.payment_line_id for line in file.lines}
-    body = await connection.fetchval(_BACKGROUND, list(lines), refund.payment_id, refund.decision_id)
+    payments = list({part.payment_id for part in file.parts})
+    body = await connection.fetchval(_BACKGROUND, list(lines), refund.payment_id, refund.decision_id, payments)
     return msgspec.json.decode(body, type=Background)

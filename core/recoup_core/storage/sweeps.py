@@ -55,7 +55,7 @@ _STALLED_REFUNDS = """
     WHERE r.state = 'approved' AND r.approved_at < $1
       AND NOT EXISTS (SELECT FROM refund_part p WHERE p.refund_id = r.id
                       AND p.state IN ('reserved', 'scheduled', 'submitted', 'pending', 'unknown'))
-    ORDER BY r.id LIMIT $2"""
+    ORDER BY r.approved_at LIMIT $2"""
 
 _FAILED_REFUNDS = """
     SELECT r.id FROM refund r

@@ -140,7 +140,7 @@ async def test_a_card_number_in_an_event_is_never_stored(shop: Any, post: Any, w
     tables = ("inbound_event", "payment", "credential", "event", "attempt", "job", "decision")
     for table in tables:
         rows = await shop.rows(f"SELECT t::text FROM {table} t")
-        assert not any("4242" in row[0] for row in rows), table
+        assert not any("4242 4242" in row[0] or "42424242" in row[0] for row in rows), table
     opened = await shop.rows("SELECT id FROM payment")
     assert len(opened) == (1 if where == "payload" else 0)
     assert await shop.next_due() is None or where == "payload"

@@ -5,8 +5,8 @@ from datetime import datetime
 
 import msgspec
 
-from recoup_core.domain.capture import CAPTURE, CaptureEvent
-from recoup_core.domain.happened import EventKind
+from recoup_core.domain.capture import CAPTURE, CaptureEvent, CaptureState
+from recoup_core.domain.happened import EventKind, TaskKind
 from recoup_core.domain.ledger import LedgerEntry, refund_entries, taken_back
 from recoup_core.domain.refund import PartEvent, RefundPart
 from recoup_core.flows.refunds.draft import RefundDraft
@@ -60,8 +60,16 @@ def book_return(
 
 
 def book_void(draft: RefundDraft, part: RefundPart) -> None:
-    """The authorisation is gone: nothing of it can be asked back any more, and no money has moved."""
+    """The authorisation is gone: nothing of it can be asked back any more, and no money has moved.
+
+    One that was captured, as its gateway says as well, is put before a person: the customer may not have got it back.
+    """
     capture = draft.accounts[part.payment_id].capture(part.capture_id)
-    if capture is not None and CAPTURE.allows(capture.state, CaptureEvent.VOID):
+    if capture is not None and capture.state is CaptureState.CAPTURED:
+        reason = (
+            f"{capture.gateway} voided the charge {capture.gateway_ref} of {capture.amount}, and captured it before"
+        )
+        draft.ask_human(TaskKind.AMOUNT_MISMATCH, reason)
+    elif capture is not None and CAPTURE.allows(capture.state, CaptureEvent.VOID):
         draft.changes.update(msgspec.structs.replace(capture, state=CAPTURE.after(capture.state, CaptureEvent.VOID)))
         draft.tell(EventKind.CAPTURE_VOIDED, capture=str(capture.id), gateway_ref=capture.gateway_ref)

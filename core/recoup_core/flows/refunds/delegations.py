@@ -113,7 +113,7 @@ def _asked(ask: DelegationAsk, by: By, now: datetime, admin: bool) -> Delegation
         raise DelegationInvalid("roles", "names no role")
     starts_at = max(now, ask.starts_at or now)
     if ask.ends_at <= starts_at:
-        raise DelegationInvalid("ends_at", "lies before the delegation begins")
+        raise DelegationInvalid("ends_at", "is not later than now and its beginning")
     if ask.ends_at > now + MAX_LENT:
         raise DelegationInvalid("ends_at", f"lies more than {MAX_LENT.days} days ahead")
     return Delegation(

@@ -91,7 +91,7 @@ async def _store(context: Context, told: DisputeFacts, finish: Finish, *, hold: 
         async with locked_refunds(context, refunds, more_payments=[payment_id]) as locked:
             if not await unsent_refunds(locked.connection, payment_id) <= refunds:
                 continue  # one was asked for meanwhile, perhaps over payments that are not locked
-            dispute, freezes = await _apply(locked, told)
+            dispute, freezes = await apply_dispute(locked, told)
             if dispute is not None and freezes:
                 await _react(context, locked, told, refunds, hold)
             await finish(locked, dispute)
@@ -99,7 +99,7 @@ async def _store(context: Context, told: DisputeFacts, finish: Finish, *, hold: 
     raise RuntimeError(f"payment {payment_id} is asked for refunds without end")
 
 
-async def _apply(locked: LockedRefunds, told: DisputeFacts) -> tuple[Dispute | None, bool]:
+async def apply_dispute(locked: LockedRefunds, told: DisputeFacts) -> tuple[Dispute | None, bool]:
     """Bring the stored dispute to where it stands; say whether it has just taken, or lost, the money."""
     told = await _in_order(locked, told)
     payment = PaymentDraft(locked, told.capture.payment_id, told.actor, told.correlation_id)

@@ -38,6 +38,7 @@ from recoup_core.flows.refunds.refusals import (
 )
 from recoup_core.flows.refunds.sources import free_of, own_of, refusal_of
 from recoup_core.flows.refunds.spread import Plan, following, spread
+from recoup_core.flows.refunds.successors import chain
 from recoup_core.flows.refunds.timers import put_timer
 from recoup_core.flows.refunds.working import Act, found, person, require_version, run, touched_by
 from recoup_core.storage.refunds import order_of_refund, payments_of_order
@@ -136,7 +137,7 @@ async def _change(
     fields = _changed(before.refund, edit)
     spread_anew = edit.lines is not None or edit.payments is not None
     if not fields and not spread_anew:
-        raise RefundInvalid("edit", "changes nothing")
+        raise RefundInvalid("body", "changes nothing")
     ask = _ask_of(before, edit)
     await reopen(
         locked.connection,
@@ -271,11 +272,15 @@ def _try_again(context: Context, draft: RefundDraft, by: By) -> None:
 
 
 def _missing(file: RefundFile) -> list[RefundPart]:
-    """Return the parts whose money is to be sent again; never more than the refund comes to."""
+    """Return the parts whose money is to be sent again; never more than the refund comes to.
+
+    What went back by an earlier try, told late, is not missing.
+    """
     room = file.refund.amount_minor - file.succeeded_minor
     missing: list[RefundPart] = []
     for part in file.last_parts:
-        if part.state in _GONE and part.amount_minor <= room:
+        paid = any(tried.state is PartState.SUCCEEDED for tried in chain(file, part))
+        if part.state in _GONE and not paid and part.amount_minor <= room:
             missing.append(part)
             room -= part.amount_minor
     return missing

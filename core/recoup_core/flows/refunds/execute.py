@@ -6,7 +6,7 @@ the lease ends, and who takes the job over sees by the part's claim what was goi
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -27,11 +27,12 @@ from recoup_core.flows.draft import POLICY
 from recoup_core.flows.refunds.anew import decide_anew
 from recoup_core.flows.refunds.cases import REFUNDED, is_collected, stop_collecting
 from recoup_core.flows.refunds.draft import SEND_REFUND, LockedRefunds, RefundDraft, locked_refunds
-from recoup_core.flows.refunds.guards import DISPUTED, capture_of, freezing_dispute, obstacle, voids
+from recoup_core.flows.refunds.guards import DISPUTED, capture_of, obstacle, overtaken, voids
 from recoup_core.flows.refunds.outcomes import fail, lose, succeed
 from recoup_core.flows.refunds.recorder import RefundRecorder
 from recoup_core.flows.refunds.sending import SendRefund, refund_request, resubmit, send_refund
 from recoup_core.storage.changes import JobRef
+from recoup_core.storage.disputes import decided_under
 from recoup_core.storage.refunds import refunds_of_parts
 
 CHARGE_WAIT: Final = timedelta(minutes=15)
@@ -49,6 +50,8 @@ class _Submission:
         self.sends: list[SendRefund] = []
         self.overtaken: dict[UUID, str | None] = {}
         self.refunded_payments: dict[UUID, str] = {}
+        self.decided: Mapping[UUID, str] = {}
+        """By refund, the dispute that its decision knew of."""
 
 
 async def run_refunds(context: Context, refs: Sequence[JobRef]) -> None:
@@ -67,6 +70,8 @@ async def _submit(context: Context, refs: Sequence[JobRef]) -> _Submission:
         refunds = await refunds_of_parts(connection, [ref.subject_id for ref in refs])
     submission = _Submission(context)
     async with locked_refunds(context, set(refunds.values())) as locked:
+        if any(account.disputes for account in locked.accounts.values()):
+            submission.decided = await decided_under(locked.connection, set(refunds.values()))
         for ref in refs:
             _begin_job(submission, locked, ref, refunds.get(ref.subject_id))
         await stop_collecting(locked, submission.refunded_payments, POLICY, REFUNDED)
@@ -96,9 +101,7 @@ def _held_up(submission: _Submission, draft: RefundDraft, part: RefundPart) -> b
     if account.live_attempt:
         _wait_for_charge(draft, part)
         return True
-    dispute = freezing_dispute(account, part)
-    approved_at = draft.file.refund.approved_at
-    if dispute is not None and (approved_at is None or approved_at < dispute.opened_at):
+    if overtaken(draft, part, submission.decided.get(draft.file.refund.id)):
         if draft.file.unsent:
             submission.overtaken[draft.file.refund.id] = draft.correlation_id
         else:

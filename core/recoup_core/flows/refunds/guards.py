@@ -1,5 +1,6 @@
 """What a due part must still be checked for, under lock, just before it leaves: facts change after an approval."""
 
+from datetime import timedelta
 from typing import Final
 
 from recoup_core.domain.capture import Capture, CaptureState
@@ -14,6 +15,9 @@ DISPUTED: Final = RefundFailure(
     category=FailureCategory.DISPUTED, code="disputed", message="a dispute came before this part had left"
 )
 
+CLOCKS_DIFFER: Final = timedelta(minutes=1)
+"""By how much the clocks of two hosts may differ; they are kept by NTP, within well under a second."""
+
 
 def capture_of(draft: RefundDraft, part: RefundPart) -> Capture | None:
     """Return the capture that a part goes back over; None for goodwill as store credit."""
@@ -24,6 +28,22 @@ def freezing_dispute(account: PaymentAccount, part: RefundPart) -> Dispute | Non
     """Return the dispute that holds the part's capture, if there is one: the customer's bank pays them back."""
     disputes = (d for d in account.disputes if d.capture_id == part.capture_id and d.state in FREEZES)
     return max(disputes, key=lambda dispute: dispute.opened_at, default=None)
+
+
+def overtaken(draft: RefundDraft, part: RefundPart, decided: str | None) -> bool:
+    """Whether a dispute holds the part's charge that the decision did not know of; `decided` is the one it knew.
+
+    What it knew says so, not the clocks of two hosts; only a dispute that opened long after the approval is another
+    one for certain, under whatever standing.
+    """
+    dispute = freezing_dispute(draft.accounts[part.payment_id], part)
+    if dispute is None:
+        return False
+    payments = {each.payment_id for each in draft.file.parts if each.state in HOLDING}
+    approved_at = draft.file.refund.approved_at
+    if approved_at is None or dispute.opened_at - approved_at > CLOCKS_DIFFER:
+        return True
+    return decided not in {draft.accounts[payment_id].dispute_state for payment_id in payments}
 
 
 def over_minor(draft: RefundDraft, capture: Capture) -> int:
@@ -38,11 +58,21 @@ def voids(draft: RefundDraft, part: RefundPart, capture: Capture) -> bool:
 
     What has left once is never changed: the same key always comes with the same request.
     """
-    replaced = draft.file.part(part.follows) if part.follows is not None else None
-    told = replaced is not None and replaced.failure is not None and replaced.failure.category in OTHER_WAY
-    if part.sends > 0 or told:
+    if part.sends > 0:
         return part.void
-    return capture.state is CaptureState.AUTHORIZED
+    said = _said_of_charge(draft, part, capture)
+    return capture.state is CaptureState.AUTHORIZED if said is None else said is FailureCategory.NOT_CAPTURED
+
+
+def _said_of_charge(draft: RefundDraft, part: RefundPart, capture: Capture) -> FailureCategory | None:
+    """Return what the gateway said of the charge when it refused the part before, unless it was captured since."""
+    replaced = draft.file.part(part.follows) if part.follows is not None else None
+    if replaced is None or replaced.failure is None or replaced.failure.category not in OTHER_WAY:
+        return None
+    since = replaced.finished_at
+    if since is not None and capture.captured_at is not None and capture.captured_at > since:
+        return None
+    return replaced.failure.category
 
 
 def obstacle(draft: RefundDraft, part: RefundPart, gateway: Gateway | None) -> RefundFailure | None:

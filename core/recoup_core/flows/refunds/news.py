@@ -11,13 +11,13 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from recoup_core.domain.capture import CAPTURE, Capture, CaptureEvent, CaptureState
+from recoup_core.domain.capture import Capture, CaptureEvent
 from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.happened import TaskKind
 from recoup_core.domain.refund import RefundPart
 from recoup_core.flows.context import Context
 from recoup_core.flows.refunds.about_payment import PaymentDraft
-from recoup_core.flows.refunds.charges import capture_charge, void_charge
+from recoup_core.flows.refunds.charges import ends, take_standing
 from recoup_core.flows.refunds.disputed import DisputeFacts, charge_refs, store_dispute
 from recoup_core.flows.refunds.draft import LockedRefunds, locked_refunds
 from recoup_core.flows.refunds.elsewhere import count_elsewhere
@@ -39,11 +39,6 @@ from recoup_core.storage.lookups import (
     voids_under_way,
 )
 from recoup_core.storage.refunds import refunds_of_parts
-
-_CHARGE_EVENTS: Final = {
-    CaptureState.CAPTURED: CaptureEvent.CAPTURE,
-    CaptureState.VOIDED: CaptureEvent.VOID,
-}
 
 NOTHING_NEW: Final = "it says nothing new"
 
@@ -230,20 +225,11 @@ async def _count(
 async def _apply_to_charge(
     locked: LockedRefunds, inbound: Inbound, news: CaptureNews, capture: Capture, voiding: list[OwnPart]
 ) -> bool:
-    event = _CHARGE_EVENTS.get(news.standing)
-    if event is None or not CAPTURE.allows(capture.state, event):
-        return False
     about = PaymentDraft(locked, capture.payment_id, inbound.actor, inbound.ref.correlation_id)
-    if event is CaptureEvent.VOID:
-        if not any(_voided_by(locked, inbound, news, own) for own in voiding):
-            void_charge(about, capture)
+    voided = ends(capture, news) is CaptureEvent.VOID
+    if voided and any(_voided_by(locked, inbound, news, own) for own in voiding):
         return True
-    if news.amount != capture.amount:
-        name = f"{inbound.gateway} charge {news.charge_ref}"
-        await about.ask_amount(f"{name}: {news.amount} were captured of the {capture.amount} authorised")
-        return False
-    capture_charge(about, capture, inbound.event.occurred_at)
-    return True
+    return await take_standing(about, capture, news, inbound.event.occurred_at) is not None
 
 
 def _voided_by(locked: LockedRefunds, inbound: Inbound, news: CaptureNews, own: OwnPart) -> bool:

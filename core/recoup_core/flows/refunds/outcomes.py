@@ -36,6 +36,7 @@ from recoup_core.flows.refunds.draft import SEND_REFUND, SETTLE_REFUND, RefundDr
 from recoup_core.flows.refunds.standing import (
     ask_if_over,
     ask_if_refused,
+    ask_if_twice,
     conclude,
     count,
     drop_what_is_too_much,
@@ -130,11 +131,12 @@ def succeed(draft: RefundDraft, part: RefundPart, known: Known = NOTHING_KNOWN, 
     )
     if part.void:
         book_void(draft, part)
-    closed = (late or undecided) and drop_what_is_too_much(draft)
+    closed = (late or undecided) and drop_what_is_too_much(draft, part)
     if late:
         hold_lines_again(draft, part.payment_id)
         ask_if_over(draft, part.capture_id, part.amount_minor)
         ask_if_refused(draft, part)
+    ask_if_twice(draft)
     if closed:
         count(draft)
     else:

@@ -14,7 +14,8 @@ class RefundExceedsRefundable(DomainError):
     field = "amount_minor"
 
     def __init__(self, asked: Money, refundable: Money) -> None:
-        super().__init__(f"asked to refund {asked}, {refundable} is refundable")
+        beside = "beside what is asked for already, refunded or disputed"
+        super().__init__(f"asked to refund {asked}, {refundable} is refundable {beside}")
         self.asked, self.refundable = asked, refundable
 
 
@@ -95,7 +96,7 @@ class RefundNotOpen(DomainError):
     code: ClassVar[str] = "refund_not_open"
 
     def __init__(self, state: str, wanted: str) -> None:
-        super().__init__(f"the refund is {state}; it can't be {wanted} any more")
+        super().__init__(f"the refund is {state}; in that state it can't be {wanted}")
         self.state = state
 
 

@@ -19,6 +19,7 @@ from recoup_core.domain.refund import (
     RefundState,
 )
 from recoup_core.flows.refunds.draft import RefundDraft
+from recoup_core.flows.refunds.successors import chain
 
 _NO: Final = frozenset({RefundState.DENIED, RefundState.REJECTED, RefundState.EXPIRED})
 
@@ -49,23 +50,32 @@ _CONCLUDED: Final = frozenset({RefundState.APPROVED, RefundState.SUCCEEDED, Refu
 _REOPENED: Final = frozenset({RefundState.APPROVED, RefundState.SUCCEEDED})
 
 
-def drop_what_is_too_much(draft: RefundDraft) -> bool:
+def drop_what_is_too_much(draft: RefundDraft, late: RefundPart) -> bool:
     """A success that was told late stands; what has not left, and would now go back twice, is taken out.
 
-    A request that nobody had decided on is closed once nothing of it is left to decide; returns whether that was so.
+    That is what follows the late part, and all that has not left where it is too much all the same. A request that
+    nobody had decided on is closed once nothing of it is left to decide; returns whether that was so.
     """
-    file = draft.file
-    unsent = [part for part in file.parts if part.state in UNSENT]
-    holding = sum(part.amount_minor for part in file.parts if part.state in HOLDING)
-    if holding > file.refund.amount_minor:
-        for part in unsent:
+    for part in _unsent(draft):
+        if late in chain(draft.file, part):
             draft.move_part(part, PartEvent.CANCEL)
-        unsent = []
-    if unsent or file.refund.state not in UNDECIDED:
+    holding = sum(part.amount_minor for part in draft.file.parts if part.state in HOLDING)
+    if holding > draft.file.refund.amount_minor:
+        for part in _unsent(draft):
+            draft.move_part(part, PartEvent.CANCEL)
+    if _unsent(draft) or draft.file.refund.state not in UNDECIDED:
         return False
     draft.move(RefundEvent.CANCEL, stop_reason=PAID_AFTER_ALL)
-    draft.tell(EventKind.REFUND_CANCELED, reason=PAID_AFTER_ALL, requested_by=file.refund.requested_by)
+    draft.tell(EventKind.REFUND_CANCELED, reason=PAID_AFTER_ALL, requested_by=draft.file.refund.requested_by)
     return True
+
+
+def ask_if_twice(draft: RefundDraft) -> None:
+    """Put before a person more than was asked for, also where the charge has room for it: somebody got it twice."""
+    refund, paid = draft.file.refund, draft.file.succeeded_minor
+    if paid > refund.amount_minor:
+        back = Money(paid, refund.currency)
+        draft.ask_human(TaskKind.OVER_REFUNDED, f"{back} went back for a refund of {refund.amount}")
 
 
 def ask_if_refused(draft: RefundDraft, part: RefundPart) -> None:
@@ -143,6 +153,10 @@ def count(draft: RefundDraft) -> None:
 def refunded_minor(draft: RefundDraft) -> int:
     """Return what went back, as far as it was asked for; what exceeds it stands with the charge, and a task tells."""
     return min(draft.file.refund.amount_minor, draft.file.succeeded_minor)
+
+
+def _unsent(draft: RefundDraft) -> list[RefundPart]:
+    return [part for part in draft.file.parts if part.state in UNSENT]
 
 
 def _has_room(draft: RefundDraft, line: RefundLine) -> bool:

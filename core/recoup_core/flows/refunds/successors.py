@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from recoup_core.domain.refund import FailureCategory, RefundPart, RefundState
+from recoup_core.domain.refund import Channel, FailureCategory, RefundPart, RefundState
 from recoup_core.domain.refundfile import RefundFile
 from recoup_core.flows.refunds.draft import RefundDraft
 from recoup_core.flows.refunds.spread import following
@@ -33,6 +33,8 @@ def next_try(draft: RefundDraft, failed: RefundPart, waits: Sequence[timedelta])
     refund = draft.file.refund
     if refund.state is not RefundState.APPROVED or failed.failure is None:
         return None
+    if refund.channel is Channel.REPORTED:
+        return None  # its maker sees to it; nobody has approved it here
     if any(part.follows == failed.id for part in draft.file.parts):
         return None  # it goes on already
     categories = [part.failure.category for part in chain(draft.file, failed) if part.failure is not None]

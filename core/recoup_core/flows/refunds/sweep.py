@@ -6,6 +6,7 @@ from uuid import UUID
 
 import structlog
 
+from recoup_core.domain.capture import Capture
 from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.happened import HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
@@ -15,6 +16,7 @@ from recoup_core.flows.draft import SYSTEM
 from recoup_core.flows.planning import TASK_AGE
 from recoup_core.flows.refunds.draft import locked_refunds
 from recoup_core.flows.refunds.standing import conclude, last_failure
+from recoup_core.storage.captured import aged_authorizations
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.disputes import aged_disputes
 from recoup_core.storage.sweeps import refunds_standing, stalled_refunds, unasked_failures
@@ -26,6 +28,10 @@ DISPUTE_AGE: Final = timedelta(days=120)
 """A dispute without an end for longer is put before a person. Card schemes let evidence, decision and arbitration take
 some three to four months together (docs.stripe.com/disputes/how-disputes-work)."""
 
+AUTHORIZATION_AGE: Final = timedelta(days=7)
+"""A charge only authorised for longer is put before a person. Card networks hold an authorisation for some 5 to 7 days
+(docs.stripe.com/payments/place-a-hold-on-a-payment-method); what comes of it is told by the gateway, or by nobody."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -35,6 +41,7 @@ async def sweep_refunds(context: Context, now: datetime, orphan_age: timedelta, 
         stalled = await stalled_refunds(connection, now - orphan_age, limit)
         unasked = await unasked_failures(connection, now - FAILED_AGE, now, limit)
         aged = await aged_disputes(connection, now - DISPUTE_AGE, now, limit)
+        authorized = await aged_authorizations(connection, now - AUTHORIZATION_AGE, now, limit)
         standing = await refunds_standing(connection)
     since = standing.unknown_since
     oldest_s = 0.0 if since is None else (now - since).total_seconds()
@@ -45,7 +52,13 @@ async def sweep_refunds(context: Context, now: datetime, orphan_age: timedelta, 
         except Exception as failure:  # one broken refund must not keep the sweep from the others
             log.error("refund_not_mended", refund_id=str(refund_id), error=repr(failure))
     for dispute in aged:
-        await _ask_about(context, dispute, now)
+        name = f"{dispute.gateway} dispute {dispute.gateway_ref}"
+        reason = f"{name} has had no end for over {DISPUTE_AGE.days} days"
+        await _ask_about(context, TaskKind.DISPUTE_EVIDENCE, dispute, reason, now)
+    for charge in authorized:
+        name = f"{charge.gateway} charge {charge.gateway_ref or charge.id} of {charge.amount}"
+        reason = f"{name} has been only authorised for over {AUTHORIZATION_AGE.days} days"
+        await _ask_about(context, TaskKind.AUTHORIZATION_OPEN, charge, reason, now)
 
 
 async def _mend(context: Context, refund_id: UUID) -> None:
@@ -62,13 +75,13 @@ async def _mend(context: Context, refund_id: UUID) -> None:
             draft.ask_human(TaskKind.REFUND_FAILED, reason)
 
 
-async def _ask_about(context: Context, dispute: Dispute, now: datetime) -> None:
+async def _ask_about(context: Context, kind: TaskKind, about: Dispute | Capture, reason: str, now: datetime) -> None:
     task = HumanTask(
         id=new_id(),
-        merchant_id=dispute.merchant_id,
-        kind=TaskKind.DISPUTE_EVIDENCE,
-        payment_id=dispute.payment_id,
-        reason=f"{dispute.gateway} dispute {dispute.gateway_ref} has had no end for over {DISPUTE_AGE.days} days",
+        merchant_id=about.merchant_id,
+        kind=kind,
+        payment_id=about.payment_id,
+        reason=reason,
         opened_at=now,
         due_at=now + TASK_AGE,
     )

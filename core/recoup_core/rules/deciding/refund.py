@@ -82,6 +82,8 @@ class ReasonTrace(msgspec.Struct, frozen=True, kw_only=True):
     given: str
     listed: bool | None
     """None: the policy has no list, any reason will do."""
+    allowed: tuple[str, ...] = ()
+    """The policy's list, where the reason is not in it."""
     evidence: tuple[str, ...] = ()
     """What the reason needs."""
     missing: tuple[str, ...] = ()
@@ -136,7 +138,7 @@ def _reason(reasons: Reasons | None, given: str, situation: RefundSituation) -> 
         return ReasonTrace(given=given, listed=None)
     listed = reasons.get(given)
     if listed is None:
-        return ReasonTrace(given=given, listed=False)
+        return ReasonTrace(given=given, listed=False, allowed=tuple(reasons))
     missing = tuple(kind for kind in listed.evidence if kind not in situation.evidence)
     return ReasonTrace(given=given, listed=True, evidence=listed.evidence, missing=missing)
 

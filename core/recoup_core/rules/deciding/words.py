@@ -123,7 +123,7 @@ def _reason_words(reason: ReasonTrace) -> str:
     if reason.listed is None:
         return f"reason {_plain(reason.given)}: any will do"
     if not reason.listed:
-        return f"reason {_plain(reason.given)}: not in the policy's list"
+        return f"reason {_plain(reason.given)}: not in the policy's list, which is {', '.join(reason.allowed)}"
     needed = f", needs {', '.join(map(_plain, reason.evidence))}" if reason.evidence else ""
     missing = f", still missing: {', '.join(map(_plain, reason.missing))}" if reason.missing else ""
     return f"reason {_plain(reason.given)}: in the policy's list{needed}{missing}"

@@ -47,6 +47,7 @@ CREATE TABLE capture (
 CREATE INDEX capture_payment ON capture (payment_id, id);
 CREATE INDEX capture_gateway_ref ON capture (gateway, gateway_ref) WHERE gateway_ref IS NOT NULL;
 CREATE INDEX capture_over ON capture (id) WHERE over_minor > 0;
+CREATE INDEX capture_authorized ON capture (created_at) WHERE state = 'authorized';
 CREATE UNIQUE INDEX capture_attempt ON capture (attempt_id) WHERE attempt_id IS NOT NULL;
 CREATE TRIGGER capture_state_table BEFORE UPDATE ON capture FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state('authorized>captured', 'authorized>voided');
@@ -159,13 +160,12 @@ CREATE TABLE refund (
     CHECK ((state IN ('succeeded', 'denied', 'rejected', 'expired', 'canceled')) = (finished_at IS NOT NULL)),
     CHECK (state NOT IN ('approved', 'succeeded', 'failed') OR approved_at IS NOT NULL)
 ) WITH (fillfactor = 70);
-CREATE INDEX refund_list ON refund (merchant_id, id);
 CREATE INDEX refund_state ON refund (merchant_id, state, id);
 CREATE INDEX refund_payment ON refund (payment_id, id);
 CREATE INDEX refund_order ON refund (merchant_id, order_ref, id) WHERE order_ref IS NOT NULL;
 CREATE INDEX refund_customer ON refund (merchant_id, customer_ref, approved_at) WHERE approved_at IS NOT NULL;
 CREATE INDEX refund_customer_list ON refund (merchant_id, customer_ref, id);
-CREATE INDEX refund_queue ON refund USING gin (open_roles) WHERE state = 'in_review';
+CREATE INDEX refund_approved ON refund (approved_at) WHERE state = 'approved';
 CREATE INDEX refund_open ON refund (id) WHERE state IN ('incomplete', 'in_review', 'sent_back', 'approved', 'failed');
 
 CREATE TRIGGER refund_state_table BEFORE UPDATE ON refund FOR EACH ROW
@@ -193,9 +193,10 @@ BEGIN
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF NEW.revision = OLD.revision AND
-        (NEW.amount_minor, NEW.destination, NEW.reason, NEW.evidence)
-        IS DISTINCT FROM (OLD.amount_minor, OLD.destination, OLD.reason, OLD.evidence) THEN
-        RAISE EXCEPTION 'an edit of a refund is a new revision: approvals count for the one they were given to'
+        (NEW.amount_minor, NEW.destination, NEW.reason, NEW.evidence, NEW.decision_id, NEW.levels)
+        IS DISTINCT FROM
+        (OLD.amount_minor, OLD.destination, OLD.reason, OLD.evidence, OLD.decision_id, OLD.levels) THEN
+        RAISE EXCEPTION 'an edit of a refund is a new revision: decisions and approvals count for the one they were given to'
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF NEW.revision > OLD.revision AND NEW.level <> 0 THEN
@@ -225,7 +226,6 @@ CREATE TABLE refund_approval (
 );
 CREATE UNIQUE INDEX refund_approval_once ON refund_approval (refund_id, revision, level) WHERE verdict = 'approve';
 CREATE INDEX refund_approval_refund ON refund_approval (refund_id, id);
-CREATE INDEX refund_approval_principal ON refund_approval (merchant_id, principal, id);
 CREATE TRIGGER refund_approval_append_only BEFORE UPDATE OR DELETE ON refund_approval FOR EACH ROW
     EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER refund_approval_no_truncate BEFORE TRUNCATE ON refund_approval FOR EACH STATEMENT
@@ -244,6 +244,10 @@ BEGIN
     END IF;
     IF NEW.revision <> asked.revision THEN
         RAISE EXCEPTION 'an approval is for the present revision' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF NOT coalesce(asked.levels -> NEW.level ? NEW.role, false)
+        AND NOT (NEW.level < jsonb_array_length(asked.levels) AND NEW.role = ANY (asked.escalate_to)) THEN
+        RAISE EXCEPTION 'a level of a refund is decided by a role of it' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF NEW.verdict = 'approve' AND EXISTS (
         SELECT FROM refund_approval a WHERE a.refund_id = NEW.refund_id AND a.revision = NEW.revision
@@ -361,7 +365,6 @@ CREATE TABLE refund_part (
     CHECK ((state IN ('succeeded', 'taken_back')) <= (successes > 0)),
     CHECK (gateway IS NULL OR state NOT IN ('submitted', 'unknown') OR submitted_at IS NOT NULL)
 ) WITH (fillfactor = 70);
-CREATE INDEX refund_part_refund ON refund_part (refund_id, number);
 CREATE INDEX refund_part_payment ON refund_part (payment_id, id);
 CREATE INDEX refund_part_gateway_ref ON refund_part (gateway, gateway_ref) WHERE gateway_ref IS NOT NULL;
 CREATE INDEX refund_part_due ON refund_part (created_at) WHERE state = 'scheduled';
@@ -438,18 +441,19 @@ CREATE TRIGGER refund_part_holds AFTER INSERT OR UPDATE ON refund_part FOR EACH 
 CREATE FUNCTION refuse_unapproved_refund() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     answer text;
+    wanted integer;
     given integer;
 BEGIN
     IF NEW.channel = 'reported' OR NEW.state <> 'approved' OR (TG_OP = 'UPDATE' AND OLD.state = 'approved'
         AND OLD.revision = NEW.revision) THEN
         RETURN NULL;
     END IF;
-    SELECT outcome ->> 'type' INTO answer FROM decision WHERE id = NEW.decision_id AND refund_id = NEW.id;
+    -- how many levels there are is what the policy said, whatever the refund's row says by now
+    SELECT outcome ->> 'type', jsonb_array_length(coalesce(outcome -> 'levels', NEW.levels)) INTO answer, wanted
+        FROM decision WHERE id = NEW.decision_id AND refund_id = NEW.id;
     SELECT count(DISTINCT level) INTO given FROM refund_approval
-        WHERE refund_id = NEW.id AND revision = NEW.revision AND verdict = 'approve'
-            AND level < jsonb_array_length(NEW.levels);
-    IF answer = 'approve' OR (answer = 'review' AND jsonb_array_length(NEW.levels) > 0
-        AND given >= jsonb_array_length(NEW.levels)) THEN
+        WHERE refund_id = NEW.id AND revision = NEW.revision AND verdict = 'approve' AND level < wanted;
+    IF answer = 'approve' OR (answer = 'review' AND wanted > 0 AND given >= wanted) THEN
         RETURN NULL;
     END IF;
     RAISE EXCEPTION 'refund % is approved by neither policy nor people', NEW.id
@@ -463,7 +467,9 @@ BEGIN
     IF NEW.state IN ('scheduled', 'submitted') AND EXISTS (
         SELECT FROM refund_part p JOIN refund r ON r.id = p.refund_id
         WHERE p.id = NEW.id AND p.state = NEW.state
-            AND r.state NOT IN ('approved', 'succeeded', 'failed', 'canceled')) THEN
+            AND (r.state NOT IN ('approved', 'succeeded', 'failed', 'canceled')
+                 -- what somebody made elsewhere is theirs to send; only our own parts have a key
+                 OR (r.channel = 'reported' AND p.idempotency_key IS NOT NULL))) THEN
         RAISE EXCEPTION 'no part of a refund leaves before it is approved' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NULL;
@@ -507,7 +513,6 @@ CREATE TABLE dispute (
     CHECK ((state IN ('won', 'lost', 'closed')) = (closed_at IS NOT NULL))
 );
 CREATE INDEX dispute_payment ON dispute (payment_id, id);
-CREATE INDEX dispute_list ON dispute (merchant_id, id);
 CREATE INDEX dispute_unended ON dispute (opened_at) WHERE state IN ('inquiry', 'open');
 CREATE TRIGGER dispute_state_table BEFORE UPDATE ON dispute FOR EACH ROW
     EXECUTE FUNCTION refuse_illegal_state(
@@ -515,6 +520,7 @@ CREATE TRIGGER dispute_state_table BEFORE UPDATE ON dispute FOR EACH ROW
         'open>lost', 'won>open', 'won>lost', 'lost>won');
 CREATE TRIGGER dispute_kept BEFORE DELETE ON dispute FOR EACH ROW EXECUTE FUNCTION refuse_change();
 ALTER TABLE refund ADD FOREIGN KEY (merchant_id, answers_dispute_id) REFERENCES dispute (merchant_id, id);
+CREATE INDEX refund_answers ON refund (answers_dispute_id) WHERE answers_dispute_id IS NOT NULL;
 
 CREATE FUNCTION freeze_for_dispute() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -558,11 +564,14 @@ $$;
 ALTER TABLE human_task
     ADD COLUMN refund_id uuid,
     ADD FOREIGN KEY (merchant_id, refund_id) REFERENCES refund (merchant_id, id);
-CREATE INDEX human_task_refund ON human_task (refund_id) WHERE resolved_at IS NULL AND refund_id IS NOT NULL;
+-- resolved ones as well: a sweep asks whether anybody was asked lately
+CREATE INDEX human_task_refund ON human_task (refund_id) WHERE refund_id IS NOT NULL;
+CREATE INDEX human_task_dispute ON human_task (payment_id) WHERE kind = 'dispute_evidence';
 
--- a refund may be told before the payment that it is about is known
-CREATE INDEX inbound_event_early_refund ON inbound_event (gateway, (body #>> '{refund,charge_ref}'))
-    WHERE state IN ('received', 'ignored') AND body #>> '{refund,charge_ref}' IS NOT NULL;
+-- a refund, a dispute or a capture may be told before the payment is known, under any name of its charge
+CREATE INDEX inbound_event_early_news ON inbound_event USING gin ((
+    jsonb_path_query_array(body, '$.*.charge_ref') || jsonb_path_query_array(body, '$.*.other_charge_refs[*]'))
+    jsonb_path_ops) WHERE state IN ('received', 'ignored');
 
 -- events about one refund or dispute come in any order: the last to have happened says how it stands
 CREATE INDEX inbound_event_refund ON inbound_event (gateway, (body #>> '{refund,refund_ref}'))

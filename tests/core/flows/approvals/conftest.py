@@ -283,6 +283,12 @@ class Desk:
 
 
 @pytest.fixture
+def desk_of() -> Callable[[Any], Desk]:
+    """`desk_of(shop)`: the desk of a shop under policies of the test's own."""
+    return Desk
+
+
+@pytest.fixture
 async def desk(shop_under: Callable[..., Awaitable[Any]]) -> Desk:
     """The desk of a shop whose refunds take two people."""
     return Desk(await shop_under(POLICY))

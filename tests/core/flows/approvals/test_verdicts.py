@@ -383,15 +383,15 @@ async def test_the_database_refuses_two_levels_by_one_person_at_once(desk: Any) 
     refund = await desk.refund()
     insert = (
         "INSERT INTO refund_approval (id, merchant_id, refund_id, revision, level, role, principal, verdict, channel,"
-        " decided_at) VALUES (gen_random_uuid(), 'default', $1, 1, $2, 'finance', 'ben', 'approve', 'api', now())"
+        " decided_at) VALUES (gen_random_uuid(), 'default', $1, 1, $2, $3, 'ben', 'approve', 'api', now())"
     )
 
-    async def approve(level: int) -> None:
+    async def approve(level: int, role: str) -> None:
         async with desk.context.database.transaction() as connection:
-            await connection.execute(insert, refund.id, level)
+            await connection.execute(insert, refund.id, level, role)
             await asyncio.sleep(0.1)  # both are under way
 
-    answers = await asyncio.gather(approve(0), approve(1), return_exceptions=True)
+    answers = await asyncio.gather(approve(0, "team_lead"), approve(1, "finance"), return_exceptions=True)
 
     assert sum(isinstance(answer, asyncpg.IntegrityConstraintViolationError) for answer in answers) == 1
     assert len((await desk.file(refund)).approvals) == 1

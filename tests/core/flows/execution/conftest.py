@@ -269,8 +269,12 @@ class Till:
         purpose: Purpose = Purpose.REFUND,
         reason: str = "requested_by_customer",
         captures: Sequence[Capture] = (),
+        knew: str = "none",
     ) -> UUID:
-        """An approved refund with one part for each amount, over these captures in turn (else the payment's own)."""
+        """An approved refund with one part for each amount, over these captures in turn (else the payment's own).
+
+        The decision knew the standing `knew` of disputes.
+        """
         amounts = amounts or (account.captures[0].amount_minor,)
         over = captures or account.captures
         now, refund_id = self.clock.now(), new_id()
@@ -281,7 +285,7 @@ class Till:
             kind=PolicyKind.REFUND,
             policy_digest=self._digest,
             rule="pays",
-            facts=msgspec.Raw(b"{}"),
+            facts=msgspec.Raw(msgspec.json.encode({"dispute": knew})),
             situation=msgspec.Raw(b"{}"),
             outcome=msgspec.Raw(b'{"type": "approve"}'),
             explanation=msgspec.Raw(b"{}"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
+from recoup_core.domain.capture import CaptureState
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.refund import PartState, RefundState
 from recoup_core.flows.disputes import take_dispute
@@ -114,6 +115,22 @@ async def test_a_dispute_without_an_end_is_asked_about(till: Any, eur: Any) -> N
     await till.service.sweep(till.clock.now())
 
     assert await till.tasks() == ["dispute_evidence"]
+
+
+async def test_a_charge_that_stays_only_authorised_is_asked_about_once(till: Any) -> None:
+    """Promise 12: neither captured nor voided, and nobody told: its issuer lets it go, and it held refunds up."""
+    await till.payment(state=CaptureState.AUTHORIZED)
+    await till.payment(state=CaptureState.CAPTURED)
+
+    till.clock.advance(timedelta(days=6))
+    await till.service.sweep(till.clock.now())
+    early = await till.tasks()
+    till.clock.advance(timedelta(days=2))
+    await till.service.sweep(till.clock.now())
+    await till.service.sweep(till.clock.now())
+
+    assert early == []
+    assert await till.tasks() == ["authorization_open"]
 
 
 async def test_a_stuck_refund_job_has_an_owner(till: Any) -> None:

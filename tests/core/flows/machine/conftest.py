@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from recoup_core.domain.capture import CaptureState
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Method
@@ -18,6 +19,7 @@ from recoup_core.domain.refund import FailureCategory, RefundFailure
 from recoup_core.ports import (
     Canceled,
     Capabilities,
+    CaptureNews,
     FoundRefund,
     GatewayEvent,
     NotFound,
@@ -60,9 +62,12 @@ class Bank:
             voids=True,
             cancels_refunds=True,
         )
+        self.currency = "EUR"
         self.next: list[str] = []
         self.rows: dict[str, BankRow] = {}
         self.captured: dict[str, int] = {}
+        self.authorized: set[str] = set()
+        """Charges that are only promised: voided whole, never refunded."""
         self.overdrawn = 0
         """How often somebody asked for more than was left: our own refunds never do."""
 
@@ -135,7 +140,7 @@ class Bank:
 
     def elsewhere(self, charge_ref: str, amount: Money) -> RefundNews | None:
         """Refund by another channel, as far as the bank lets anybody."""
-        if self.moved(charge_ref) + amount.amount_minor > self.captured[charge_ref]:
+        if charge_ref in self.authorized or self.moved(charge_ref) + amount.amount_minor > self.captured[charge_ref]:
             return None
         key = f"elsewhere-{new_id()}"
         self.rows[key] = BankRow(ref=f"re-{key}", charge_ref=charge_ref, part_id=None, amount=amount, state="refunded")
@@ -151,8 +156,18 @@ class Bank:
             outcome=self._news_outcome(row),
         )
 
+    def capture(self, charge_ref: str) -> CaptureNews | None:
+        """Take the money that was promised, as far as it was not let go; somebody does so at the bank."""
+        if charge_ref not in self.authorized or self.moved(charge_ref):
+            return None
+        self.authorized.discard(charge_ref)
+        amount = Money(self.captured[charge_ref], self.currency)
+        return CaptureNews(charge_ref=charge_ref, amount=amount, standing=CaptureState.CAPTURED)
+
     def _make(self, request: RefundRequest, how: str) -> BankRow:
         asked = request.amount.amount_minor
+        if request.void is not (request.charge_ref in self.authorized):
+            return self._refuse_the_way(request)
         over = self.moved(request.charge_ref) + asked > self.captured[request.charge_ref]
         self.overdrawn += over
         state = "refused" if over or how in ("refuse", "low_balance") else "pending" if how == "pend" else "refunded"
@@ -166,6 +181,19 @@ class Bank:
             amount=request.amount,
             state=state,
             failure=RefundFailure(category=category, code=how) if state == "refused" else None,
+        )
+        self.rows[request.idempotency_key] = row
+        return row
+
+    def _refuse_the_way(self, request: RefundRequest) -> BankRow:
+        category = FailureCategory.ALREADY_CAPTURED if request.void else FailureCategory.NOT_CAPTURED
+        row = BankRow(
+            ref=f"re-{request.part_id}",
+            charge_ref=request.charge_ref,
+            part_id=request.part_id,
+            amount=request.amount,
+            state="refused",
+            failure=RefundFailure(category=category, code="way"),
         )
         self.rows[request.idempotency_key] = row
         return row

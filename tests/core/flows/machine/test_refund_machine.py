@@ -37,11 +37,11 @@ from recoup_core.flows.captured import CaptureReport, ReportedLine, report_captu
 from recoup_core.flows.intake import receive_webhook
 from recoup_core.flows.operate import By
 from recoup_core.flows.refunds.approvals import BulkItem, decide_many, decide_refund
-from recoup_core.flows.refunds.ask import AskedLine, RefundAsk, RefundEdit
+from recoup_core.flows.refunds.ask import AskedLine, AskedPayment, RefundAsk, RefundEdit
 from recoup_core.flows.refunds.delegations import DelegationAsk, delegate
 from recoup_core.flows.refunds.requests import cancel_refund, edit_refund, request_refund, retry_refund, submit_refund
 from recoup_core.flows.refunds.settle import PartResolution, resolve_part
-from recoup_core.ports import DisputeNews, GatewayEvent, RefundNews
+from recoup_core.ports import CaptureNews, DisputeNews, GatewayEvent, RefundNews
 from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
@@ -103,7 +103,7 @@ WORLD: World | None = None
 
 
 class RefundLife(RuleBasedStateMachine):
-    """One payment with lines, and one without, of one order."""
+    """Of one order: a payment with lines, one without, and one that is only authorised."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,26 +136,29 @@ class RefundLife(RuleBasedStateMachine):
 
     # -- what there is
 
-    @initialize()
-    def pay(self) -> None:
-        """Two payments of one order come in."""
-        self.order = f"order-{new_id()}"
-        self.payments = [self._captured(with_lines) for with_lines in (True, False)]
+    @initialize(currency=st.sampled_from(["EUR", "JPY", "KWD"]))
+    def pay(self, currency: str) -> None:
+        """Payments of one order come in, in a currency of two decimals, of none, or of three."""
+        self.order, self.currency, self.bank.currency = f"order-{new_id()}", currency, currency
+        self.payments = [self._captured(with_lines=True), self._captured(), self._captured(authorized=True)]
 
-    def _captured(self, with_lines: bool) -> UUID:
+    def _captured(self, *, with_lines: bool = False, authorized: bool = False) -> UUID:
         reference = f"inv-{new_id()}"
         self.bank.captured[f"ch-{reference}"] = CAPTURED
+        if authorized:
+            self.bank.authorized.add(f"ch-{reference}")
         report = CaptureReport(
             merchant_id=self.merchant,
             reference=reference,
             order_ref=self.order,
             customer=Customer(ref="cus-life", country="DE"),
             amount_minor=CAPTURED,
-            currency="EUR",
+            currency=self.currency,
             gateway=self.bank.name,
             gateway_ref=f"ch-{reference}",
             method=Method.CARD,
             captured_at=self.world.clock.now(),
+            authorized=authorized,
             lines=tuple(
                 ReportedLine(ref=ref, quantity=quantity, amount_minor=amount, tax_minor=tax)
                 for ref, quantity, amount, tax in LINES
@@ -170,8 +173,8 @@ class RefundLife(RuleBasedStateMachine):
 
     @rule(
         person=st.sampled_from(sorted(PEOPLE)),
-        which=st.integers(0, 1),
-        amount=st.integers(1, CAPTURED + 500),
+        which=st.integers(0, 2),
+        amount=st.one_of(st.integers(1, CAPTURED + 500), st.just(CAPTURED)),
         reason=st.sampled_from(["requested_by_customer", "duplicate", "fraudulent", "damaged", "no such reason"]),
         destination=st.sampled_from(Destination),
         purpose=st.sampled_from(Purpose),
@@ -183,7 +186,7 @@ class RefundLife(RuleBasedStateMachine):
             RefundAsk(
                 payment_id=self.payments[which],
                 amount_minor=amount,
-                currency="EUR",
+                currency=self.currency,
                 reason=reason,
                 destination=destination,
                 purpose=purpose,
@@ -203,18 +206,20 @@ class RefundLife(RuleBasedStateMachine):
             RefundAsk(
                 payment_id=self.payments[0],
                 amount_minor=amount,
-                currency="EUR",
+                currency=self.currency,
                 reason="requested_by_customer",
                 lines=tuple(lines),
             ),
         )
 
-    @rule(person=st.sampled_from(sorted(PEOPLE)), amount=st.integers(1, 2 * CAPTURED))
+    @rule(person=st.sampled_from(sorted(PEOPLE)), amount=st.integers(1, 3 * CAPTURED))
     def ask_over_the_order(self, person: str, amount: int) -> None:
         """Somebody asks for some of the order, over whatever payments it takes."""
         self._asked(
             person,
-            RefundAsk(order_ref=self.order, amount_minor=amount, currency="EUR", reason="requested_by_customer"),
+            RefundAsk(
+                order_ref=self.order, amount_minor=amount, currency=self.currency, reason="requested_by_customer"
+            ),
         )
 
     def _asked(self, person: str, ask: RefundAsk) -> None:
@@ -229,6 +234,21 @@ class RefundLife(RuleBasedStateMachine):
         """Somebody changes the amount of a request."""
         file = self._file(which)
         edit = RefundEdit(amount_minor=amount)
+        done = self.run(edit_refund(self.context, file.refund.id, edit, self.by(person), file.refund.version))
+        self._touch(done, person)
+
+    @precondition(lambda self: self.refunds)
+    @rule(
+        person=st.sampled_from(sorted(PEOPLE)),
+        amounts=st.lists(st.integers(1, CAPTURED), min_size=1, max_size=3),
+        which=st.integers(0),
+    )
+    def edit_payments(self, person: str, amounts: list[int], which: int) -> None:
+        """Somebody says anew which payments of the order a refund goes over."""
+        file = self._file(which)
+        given = zip(self.payments, amounts, strict=False)
+        payments = tuple(AskedPayment(payment_id=payment, amount_minor=amount) for payment, amount in given)
+        edit = RefundEdit(amount_minor=sum(amounts), payments=payments)
         done = self.run(edit_refund(self.context, file.refund.id, edit, self.by(person), file.refund.version))
         self._touch(done, person)
 
@@ -341,10 +361,17 @@ class RefundLife(RuleBasedStateMachine):
     def refund_elsewhere(self, which: int, amount: int) -> None:
         """Somebody refunds in the bank's own dashboard."""
         reference = self._accounts()[which].payment.reference
-        news = self.bank.elsewhere(f"ch-{reference}", Money(amount, "EUR"))
+        news = self.bank.elsewhere(f"ch-{reference}", Money(amount, self.currency))
         if news is not None:
             self.elsewhere += 1
             self._hear(refund=news)
+
+    @rule(tell=st.booleans())
+    def capture(self, tell: bool) -> None:
+        """What was authorised is captured at the bank; its event may never come."""
+        news = self.bank.capture(f"ch-{self._accounts()[2].payment.reference}")
+        if news is not None and tell:
+            self._hear(capture=news)
 
     @rule(
         which=st.integers(0, 1),
@@ -360,7 +387,7 @@ class RefundLife(RuleBasedStateMachine):
             known = DisputeNews(
                 dispute_ref=f"dp-{new_id()}",
                 charge_ref=f"ch-{reference}",
-                amount=Money(amount, "EUR"),
+                amount=Money(amount, self.currency),
                 standing=DisputeState.INQUIRY,
             )
         news = msgspec.structs.replace(known, standing=standing)
@@ -380,13 +407,21 @@ class RefundLife(RuleBasedStateMachine):
                     said = PartResolution(outcome=outcome, evidence="the bank's own list")  # type: ignore[arg-type]
                     self.run(resolve_part(self.context, part.id, self.by("dan"), said))
 
-    def _hear(self, *, refund: RefundNews | None = None, dispute: DisputeNews | None = None, copies: int = 1) -> None:
+    def _hear(
+        self,
+        *,
+        refund: RefundNews | None = None,
+        dispute: DisputeNews | None = None,
+        capture: CaptureNews | None = None,
+        copies: int = 1,
+    ) -> None:
         event = GatewayEvent(
             external_id=f"evt-{new_id()}",
             kind="told",
             occurred_at=self.world.clock.now(),
             refund=refund,
             dispute=dispute,
+            capture=capture,
             payload={},
         )
         self.heard.append(event)
@@ -451,7 +486,8 @@ class RefundLife(RuleBasedStateMachine):
     def nothing_leaves_unapproved(self) -> None:
         """A part that may have left belongs to a refund that a policy or all levels of people approved."""
         for file in self._files():
-            if any(part.sends for part in file.parts):
+            arrived = [part for part in file.parts if (part.idempotency_key or "") in self.bank.rows]
+            if arrived:  # what certainly never left may have been denied since
                 assert file.refund.approved_at is not None
 
     @invariant()
