@@ -8,7 +8,7 @@ import click
 
 from recoup_cli.admin import with_open_database
 from recoup_cli.refund_ask import payment_id_of
-from recoup_cli.refund_desk import json_option, merchant_option, money, print_json, telling, with_flows
+from recoup_cli.refund_desk import AMOUNT, json_option, merchant_option, money, print_json, telling, with_flows
 from recoup_cli.refund_text import dispute_rows
 from recoup_cli.refusals import Refused
 from recoup_core.domain.dispute import Dispute, DisputeState
@@ -58,7 +58,7 @@ def list_command(merchant: str, state: str | None, payment: str | None, limit: i
 @click.option(
     "--state", type=click.Choice([str(state) for state in DisputeState]), required=True, help="How it stands now."
 )
-@click.option("--amount", type=(str, str), required=True, metavar="AMOUNT CURRENCY", help="What is disputed.")
+@click.option("--amount", type=AMOUNT, required=True, metavar="AMOUNT CURRENCY", help="What is disputed.")
 @click.option("--reason", help="The gateway's word for why.")
 @click.option("--evidence-by", "due_at", type=MOMENT, metavar="MOMENT", help="When the bank wants evidence.")
 @click.option("--fee", metavar="AMOUNT", help="What the gateway charges for it, in the same currency.")

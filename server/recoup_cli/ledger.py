@@ -46,6 +46,18 @@ def when_options(command: F) -> F:
     return merchant_option(end_option(at_option(zone_option(by_option(command)))))
 
 
+_CALLED: Final = {
+    "ledger_entry": "entries",
+    "capture": "captures",
+    "payment": "payments",
+    "payment_line": "lines of payments",
+    "refund": "refunds",
+    "refund_part": "parts of refunds",
+    "dispute": "disputes",
+}
+"""What was looked at, as people call it; postings are looked at by the entries that they stand in."""
+
+
 @click.group()
 def ledger() -> None:
     """Look at the double-entry ledger: captures, refunds, taxes, fees, disputes, write-offs and their reversals."""
@@ -65,7 +77,7 @@ def verify() -> int:
     Exits with 0 when all of it fits, with 1 otherwise.
     """
     result = with_open_database(lambda database, _: verify_ledger(database))
-    seen = ", ".join(f"{count} of {table}" for table, count in result.rows.items())
+    seen = ", ".join(f"{count} {_CALLED[table]}" for table, count in result.rows.items() if table in _CALLED)
     if result.fault is not None:
         fault = result.fault
         click.echo(f"the ledger does not add up: {fault.table} {fault.id} ({fault.check}) {fault.message}", err=True)

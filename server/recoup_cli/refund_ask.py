@@ -5,7 +5,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from recoup_cli.refund_desk import Command, money, pairs, uuid_or_none
+from recoup_cli.refund_desk import AMOUNT, Command, money, pairs, uuid_or_none
 from recoup_cli.refusals import Refused
 from recoup_core.domain.refund import Destination, Evidence, Purpose, Spread
 from recoup_core.flows.context import Context
@@ -103,7 +103,7 @@ def asks(command: Command) -> Command:
         shares_option,
         click.option(
             "--amount",
-            type=(str, str),
+            type=AMOUNT,
             required=True,
             metavar="AMOUNT CURRENCY",
             help="In major units: 12.50 EUR, 1200 JPY. Always said, never guessed.",

@@ -15,6 +15,7 @@ from recoup_cli.refund_ask import (
     shares_option,
 )
 from recoup_cli.refund_desk import (
+    AMOUNT,
     acting,
     json_option,
     key_option,
@@ -44,7 +45,7 @@ _destination_option = click.option(
 @click.command(epilog="Example: recoup refund edit 0199a2f4-... --version 2 --amount 20.00 EUR")
 @_refund_argument
 @version_option
-@click.option("--amount", type=(str, str), metavar="AMOUNT CURRENCY", help="In major units; needed beside lines.")
+@click.option("--amount", type=AMOUNT, metavar="AMOUNT CURRENCY", help="In major units; needed beside lines.")
 @line_options
 @shares_option
 @click.option("--reason", help="Another of the policy's reasons.")

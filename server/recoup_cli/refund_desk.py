@@ -16,7 +16,8 @@ from recoup_cli.admin import with_open_database
 from recoup_cli.compose import build_gateways
 from recoup_cli.refusals import MISUSED, Refused
 from recoup_cli.single import MERCHANT, OPERATOR
-from recoup_core.domain.money import Money
+from recoup_core.domain.errors import AmountNotExact
+from recoup_core.domain.money import Money, exponent
 from recoup_core.domain.refund import Channel
 from recoup_core.flows.context import Context
 from recoup_core.flows.operate import By
@@ -33,8 +34,22 @@ KEY_VARIABLE: Final = "RECOUP_API_KEY"
 MAX_KEY_BYTES: Final = 1_000
 """A file that is larger holds something else than a key."""
 
+CODE_LENGTH: Final = 3
+"""Letters of an ISO 4217 currency code."""
+
 T = TypeVar("T")
 Command = Callable[..., Any]
+
+
+def _currency(text: str) -> str:
+    """Return a currency's code; where it was forgotten, the next option stands in its place."""
+    if not (len(text) == CODE_LENGTH and text.isascii() and text.isalpha()):
+        raise click.BadParameter(f"{text!r} is not a currency; write the amount with its currency, such as 12.50 EUR")
+    return text
+
+
+AMOUNT: Final = (str, _currency)
+"""The type of an option that takes an amount in major units and its currency."""
 
 merchant_option = click.option("--merchant", default=MERCHANT, show_default=True, help="Whose refunds.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Everything that is known, as JSON.")
@@ -127,8 +142,14 @@ def telling(merchant: str) -> By:
 
 
 def money(amount: tuple[str, str]) -> Money:
-    """Return an amount in major units and its currency as money; `UnknownCurrency`, `AmountNotExact`."""
-    return Money.from_major(amount[0], amount[1].upper())
+    """Return an amount in major units and its currency as money; `UnknownCurrency`, `Refused` for no exact amount."""
+    major, currency = amount[0], amount[1].upper()
+    try:
+        return Money.from_major(major, currency)
+    except AmountNotExact as inexact:
+        decimals = exponent(currency)
+        point = f"a point and at most {decimals} decimals" if decimals else "no decimals"
+        raise Refused(str(inexact), f"write digits with {point}", code=MISUSED) from None
 
 
 def pairs(values: tuple[str, ...], option: str) -> list[tuple[str, str]]:

@@ -3,22 +3,27 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import click
 
 from recoup_cli.refund_desk import print_json
+from recoup_cli.refund_events import comes_first, event_words
 from recoup_cli.refund_preview import line_words, way_words
 from recoup_core.domain.approval import Approval, Delegation, Verdict
 from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.refund import (
+    UNDECIDED,
+    Destination,
+    Purpose,
     Refund,
     RefundPart,
     RefundState,
 )
 from recoup_core.domain.refundfile import RefundFile
 from recoup_core.rules.deciding.words import moment, stored_words
-from recoup_core.storage.listing import DecisionRow, StoredEvent
+from recoup_core.storage.listing import DecisionRow
 from recoup_core.storage.refund_lists import Decidable, RefundStory
 
 _TOLD_BY_APPROVALS: Final = frozenset(
@@ -70,8 +75,8 @@ def decidable_rows(queue: Sequence[Decidable]) -> Iterator[str]:
                 str(waiting.refund.id),
                 f"version {waiting.refund.version}",
                 str(waiting.refund.amount),
-                waiting.reference,
-                _plain(waiting.refund.reason),
+                f"order {waiting.refund.order_ref}" if waiting.refund.order_ref else waiting.reference,
+                _wish(waiting.refund),
                 f"asked by {waiting.refund.requested_by}",
                 _until(waiting.refund),
                 "" if waiting.own else f"on behalf of {' or '.join(waiting.owners)}",
@@ -117,7 +122,7 @@ def dispute_rows(disputes: Sequence[Dispute]) -> Iterator[str]:
 
 def story_lines(story: RefundStory, *, full: bool) -> Iterator[str]:
     """Yield the whole of a refund; `full` explains the rules that did not fire, too."""
-    file, refund = story.file, story.file.refund
+    refund = story.file.refund
     yield f"refund   {refund.id}  version {refund.version}, revision {refund.revision}"
     yield f"         {refund.amount} of {_of(story)} to {_plain(refund.destination)}, {_plain(refund.purpose)}"
     yield f"state    {state_words(refund)}{_until_words(refund)}"
@@ -127,17 +132,17 @@ def story_lines(story: RefundStory, *, full: bool) -> Iterator[str]:
     yield f"asked by {refund.requested_by} at {moment(refund.created_at)} ({refund.channel})"
     if others := [person for person in refund.touched_by if person != refund.requested_by]:
         yield f"touched  also by {', '.join(others)}; none of them may decide it"
-    yield from _parts(file)
+    yield from _parts(story)
     yield from _lines(story)
     yield ""
-    for at, told in sorted(_moments(story, full), key=lambda entry: entry[0]):
+    for at, _, told in sorted(_moments(story, full), key=lambda entry: entry[:2]):
         yield f"{moment(at)}  {told[0]}"
         yield from (f"    {line}" for line in told[1:])
 
 
-def _parts(file: RefundFile) -> Iterator[str]:
-    for part in file.current_parts:
-        yield f"part {part.number}   {_part_words(part)}"
+def _parts(story: RefundStory) -> Iterator[str]:
+    for part in story.file.current_parts:
+        yield f"part {part.number}   {_part_words(part)}{_whose(story, part.payment_id)}"
 
 
 def _part_words(part: RefundPart) -> str:
@@ -148,19 +153,28 @@ def _part_words(part: RefundPart) -> str:
 
 
 def _lines(story: RefundStory) -> Iterator[str]:
-    names = {line.id: line.ref for line in story.background.lines}
+    known = {line.id: line for line in story.background.lines}
     for line in story.file.current_lines:
-        yield f"line     {names.get(line.payment_line_id, '?')}: {line_words(line, story.file.refund.currency)}"
+        of = known[line.payment_line_id]
+        words = line_words(line, story.file.refund.currency)
+        yield f"line     {of.ref}: {words}{_whose(story, of.payment_id)}"
 
 
-def _moments(story: RefundStory, full: bool) -> Iterator[tuple[datetime, list[str]]]:
+def _whose(story: RefundStory, payment_id: UUID) -> str:
+    """Return which payment is meant, where the refund goes over several."""
+    several = len({part.payment_id for part in story.file.current_parts}) > 1
+    return f"  of payment {story.background.references[payment_id]}" if several else ""
+
+
+def _moments(story: RefundStory, full: bool) -> Iterator[tuple[datetime, int, list[str]]]:
+    """Yield what happened when; the number orders what happened in one transaction, cause before effect."""
     for decision in story.decisions:
-        yield decision.decided_at, _decision_lines(decision, full)
+        yield decision.decided_at, 1, _decision_lines(decision, full)
     for approval in story.file.approvals:
-        yield approval.decided_at, [_approval_words(approval)]
+        yield approval.decided_at, 1, [_approval_words(approval)]
     for event in story.events:
         if event.kind not in _TOLD_BY_APPROVALS:
-            yield event.at, [_event_words(event)]
+            yield event.at, 0 if comes_first(event.kind) else 2, [event_words(event)]
 
 
 def _decision_lines(decision: DecisionRow, full: bool) -> list[str]:
@@ -175,20 +189,24 @@ def _approval_words(approval: Approval) -> str:
     return f"{_VERDICTS[approval.verdict]} by {approval.principal}{behalf} as {_plain(approval.role)} ({level}){said}"
 
 
-def _event_words(event: StoredEvent) -> str:
-    category, code, reason = (event.data.get(name) for name in ("category", "code", "reason"))
-    why = f": {_plain(str(category))} (code {code})" if category else f": {_plain(str(reason))}" if reason else ""
-    return f"{event.kind}  by {event.actor}{why}"
-
-
 def state_words(refund: Refund) -> str:
     """Return the state with what belongs to it: whom it waits for, why it ended."""
     if refund.state is RefundState.IN_REVIEW:
         escalated = ", escalated" if refund.escalated_at else ""
         return f"in review by {' or '.join(map(_plain, refund.open_roles))}{escalated}"
-    if refund.stop_reason and refund.state not in (RefundState.APPROVED, RefundState.SUCCEEDED):
+    if refund.stop_reason not in (None, refund.state) and refund.state not in (
+        RefundState.APPROVED,
+        RefundState.SUCCEEDED,
+    ):
         return f"{_plain(refund.state)} ({_plain(refund.stop_reason)})"
     return _plain(refund.state)
+
+
+def _wish(refund: Refund) -> str:
+    """Return the reason, and what is not as usual: money beyond the claim, or no money at all."""
+    goodwill = ", goodwill" if refund.purpose is Purpose.GOODWILL else ""
+    credit = ", as store credit" if refund.destination is Destination.STORE_CREDIT else ""
+    return f"{_plain(refund.reason)}{goodwill}{credit}"
 
 
 def _until(refund: Refund) -> str:
@@ -196,9 +214,10 @@ def _until(refund: Refund) -> str:
 
 
 def _until_words(refund: Refund) -> str:
-    times = (("to be decided by", refund.decide_by), ("closed at", refund.expires_at))
-    open_ = refund.state in (RefundState.INCOMPLETE, RefundState.IN_REVIEW, RefundState.SENT_BACK)
-    return "".join(f", {word} {moment(at)}" for word, at in times if at is not None and open_)
+    """Return by when people are to decide, where it is their turn, and when an undecided refund is closed."""
+    decided_by = refund.decide_by if refund.state is RefundState.IN_REVIEW else None
+    times = (("to be decided by", decided_by), ("closed at", refund.expires_at if refund.state in UNDECIDED else None))
+    return "".join(f", {word} {moment(at)}" for word, at in times if at is not None)
 
 
 def _of(story: RefundStory) -> str:
@@ -219,7 +238,8 @@ def _hint(refund: Refund) -> str | None:
         case RefundState.IN_REVIEW:
             return f"recoup refund approve {refund.id} --version {refund.version}  by somebody who never touched it"
         case RefundState.INCOMPLETE:
-            return f"recoup refund edit {refund.id} --version {refund.version} --evidence KIND=REF"
+            command = f"recoup refund edit {refund.id} --version {refund.version} --evidence KIND=REF"
+            return f"{command}  (`recoup refund show` says which kind)"
         case RefundState.SENT_BACK:
             return f"recoup refund submit {refund.id} --version {refund.version}  once it is as the approver wants it"
         case RefundState.FAILED:

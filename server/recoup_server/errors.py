@@ -89,7 +89,14 @@ STATUSES: Final[dict[str, int]] = {
     "gateway_broken": 500,
 }
 
-_CALLED: Final = {"idempotency_key": "Idempotency-Key", "status": "state"}
+_CALLED: Final = {
+    "idempotency_key": "Idempotency-Key",
+    "status": "state",
+    "day": "date",
+    "first": "from",
+    "last": "until",
+    "delegate_": "delegate",
+}
 """Parameters that handlers know by another name than callers do."""
 
 _HELD_BY_THE_DATABASE: Final = {

@@ -207,7 +207,7 @@ _EXPLANATION: Final[dict[str, Any]] = {
         }
     ],
     "actions": [{"action": "review", "applied": True, "because": ["all levels decide, in order: support_lead"]}],
-    "reason": {"given": "requested_by_customer", "listed": True, "evidence": [], "missing": []},
+    "reason": {"given": "requested_by_customer", "listed": True, "allowed": [], "evidence": [], "missing": []},
     "bounds": [],
 }
 

@@ -28,6 +28,10 @@ MAX_BODY: Final = 1024 * 1024
 
 _ETAG: Final = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"')
 
+_MISSING: Final = "Object missing required field"
+_ABOUT_A_FIELD: Final = re.compile(rf"({_MISSING}|Object contains unknown field) `(.+)`")
+"""How msgspec says that a field is missing, or not known; a test asks it."""
+
 T = TypeVar("T")
 
 IdempotencyKey = Annotated[
@@ -61,14 +65,29 @@ Cursor = Annotated[
 
 def read(body: bytes, shape: type[T]) -> T:
     """Decode a JSON body strictly; raise `RequestInvalid` with the field's path, or `CardNumberRefused`."""
+    if not body:
+        raise RequestInvalid("body", "is empty; send a JSON object, `{}` at least")
     refuse_hidden(body)
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as mistake:
-        message, _, path = str(mistake).partition(" - at ")
-        raise RequestInvalid(path.strip("`").removeprefix("$").removeprefix(".") or "body", message) from None
+        raise RequestInvalid(*_fault(str(mistake))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as mistake:
         raise RequestInvalid("body", f"is not JSON that can be read ({type(mistake).__name__})") from None
+
+
+def _fault(told: str) -> tuple[str, str]:
+    """Return the field at fault, by its path, and what is wrong with it.
+
+    A field that is missing, or that nobody knows, is named itself: msgspec names the object that it is (not) in.
+    """
+    message, _, at = told.partition(" - at ")
+    path = at.strip("`").removeprefix("$").removeprefix(".")
+    found = _ABOUT_A_FIELD.fullmatch(message)
+    if found is None:
+        return path or "body", message
+    field = f"{path}.{found[2]}" if path else found[2]
+    return field, "is missing" if found[1] == _MISSING else "is not a field of this"
 
 
 def refuse_hidden(body: bytes) -> None:

@@ -58,7 +58,7 @@ class RefundLineIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quantity: Annotated[int, Meta(ge=1, le=MAX_QUANTITY)] | None = None
     """So many pieces, at their exact share; the last piece takes what is left."""
     amount_minor: AmountMinor | None = None
-    """So much of it, with tax."""
+    """So much of it, with tax; beside `quantity`, for so many pieces."""
     tax_only: bool = False
     """Only the tax within what else is said; of the whole line where nothing is."""
 
@@ -81,7 +81,7 @@ class RefundIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     payment_id: UUID | None = None
     order_ref: Name | None = None
     spread: Spread | None = None
-    """Of an order: `newest_first`, or `as_given` by `payments`."""
+    """Of an order: `as_given` by `payments`, or `newest_first`, which holds where neither is said."""
     payments: _Payments = ()
     """Of an order that is spread as given: how much goes back over which payment, in this order."""
     amount_minor: AmountMinor

@@ -155,3 +155,18 @@ def test_roles_of_others_are_lent_by_an_admin_only(key_of: KeyOf, recoup: Recoup
     by_admin = recoup(*lend, "--key-file", key_of("root", role="admin"))
 
     assert (by_agent.code, by_admin.code) == (1, 0)
+
+
+def test_the_queue_says_what_is_not_as_usual(captured: Callable[..., None], key_of: KeyOf, recoup: Recoup) -> None:
+    """An approver sees that it is a gesture and no money, and which order is meant, without opening each."""
+    captured("INV-7", 2, 30_000, order_ref="ORDER")
+    gesture = ("--amount", "30.00", "EUR", "--reason", "late_delivery", "--goodwill", "--store-credit")
+    order = ("--amount", "100.00", "EUR", "--reason", "cancellation", "--order", "ORDER")
+    for options in (("INV-7", *gesture), order):
+        asked = recoup("refund", "request", *options, "--key-file", key_of("mia"))
+        assert "in review by support lead" in asked.out, asked
+
+    queue = recoup("approvals", "list", "--key-file", key_of("sven", approves="support_lead"))
+
+    assert "late delivery, goodwill, as store credit" in queue.out
+    assert "order ORDER" in queue.out

@@ -257,6 +257,7 @@ def test_it_stays_up_to_be_looked_at_and_stops_cleanly(open_folder: Path) -> Non
     assert len(answer.json()["items"]) == 5
     assert queue.returncode == 0
     assert "12.00 EUR can be refunded" in report.stdout
+    assert any(f"RECOUP_DATA_DIR={open_folder / 'demo'}" in line for line in lines), "no command would find this folder"
     assert (process.returncode, errors) == (0, "")
     assert not (open_folder / "demo" / "postgres" / "url").exists()
 

@@ -152,7 +152,7 @@ def test_a_whole_ledger_verifies(booked: str, recoup: Callable[..., Any]) -> Non
     done = recoup("ledger", "verify")
 
     assert done.code == 0
-    assert done.out.startswith("the ledger adds up: 2 of ledger_entry")
+    assert done.out.startswith("the ledger adds up: 2 entries, ")
 
 
 def test_an_export_is_printed_or_written(booked: str, recoup: Callable[..., Any], tmp_path: Path) -> None:

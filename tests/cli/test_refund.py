@@ -302,3 +302,69 @@ def test_what_is_not_there_is_told(shop: None, recoup: Recoup) -> None:
     assert (shown.code, listed.code) == (1, 1)
     assert "has no refund" in shown.err
     assert "has no payment INV-404" in listed.err
+
+
+def test_a_story_begins_with_what_was_asked(captured: Callable[..., None], mia: Path, recoup: Recoup) -> None:
+    """Asked, then decided, then what followed, though all of it is one moment; with the money that was meant."""
+    captured("INV-7", 2, 4500)
+    asked = ask(recoup, mia, "INV-7", "60.00", "--reason", "cancellation")
+    recoup("refund", "edit", refund_id(asked), "--version", 1, "--amount", "70.00", "EUR", "--key-file", mia)
+
+    shown = recoup("refund", "show", refund_id(asked)).out
+
+    wanted = ("refund.requested", "decided: review", "refund.in_review", "refund.edited", "60.00 EUR before")
+    found = [shown.index(words) for words in wanted]
+    assert found == sorted(found)
+
+
+def test_a_story_over_an_order_names_its_payments(captured: Callable[..., None], mia: Path, recoup: Recoup) -> None:
+    """Two payments with lines of the same names are told apart."""
+    captured("INV-7", 2, 1500, order_ref="ORDER")
+    captured("INV-8", 2, 1500, order_ref="ORDER")
+    order = ("--order", "ORDER", "--amount", "50.00", "EUR", "--reason", "cancellation", "--key-file", mia)
+
+    shown = recoup("refund", "show", refund_id(recoup("refund", "request", *order))).out
+
+    lines = [line for line in shown.splitlines() if line.startswith(("part ", "line "))]
+    assert {line.rpartition("of payment ")[2] for line in lines} == {"INV-7", "INV-8"}
+
+
+def test_why_somebody_canceled_is_told(captured: Callable[..., None], mia: Path, recoup: Recoup) -> None:
+    """In their words, and the state once."""
+    captured("INV-7", 2, 4500)
+    asked = ask(recoup, mia, "INV-7", "60.00", "--reason", "cancellation")
+
+    done = recoup("refund", "cancel", refund_id(asked), "--reason", "the customer keeps it", "--key-file", mia)
+
+    assert done.out.endswith("60.00 EUR  canceled\n")
+    assert "the customer keeps it" in recoup("refund", "show", refund_id(asked)).out
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [
+        (("25.00",), "such as 12.50 EUR"),
+        (("25,00", "EUR"), "a point and at most 2 decimals"),
+        (("25.5", "JPY"), "no decimals"),
+    ],
+)
+def test_how_an_amount_is_written_is_told(
+    captured: Callable[..., None], mia: Path, recoup: Recoup, amount: tuple[str, ...], said: str
+) -> None:
+    """A forgotten currency, a comma, decimals that the currency has not."""
+    captured("INV-7", 2, 1500)
+
+    done = recoup("refund", "preview", "INV-7", "--amount", *amount, "--reason", "withdrawal", "--key-file", mia)
+
+    assert done.code == 2
+    assert said in " ".join(done.err.split())
+
+
+def test_an_unlisted_reason_is_answered_with_the_list(captured: Callable[..., None], mia: Path, recoup: Recoup) -> None:
+    """Nobody has to read the policy to find the word."""
+    captured("INV-7", 2, 1500)
+    amount = ("--amount", "5.00", "EUR", "--reason", "damagd")
+
+    done = recoup("refund", "preview", "INV-7", *amount, "--key-file", mia)
+
+    assert "not in the policy's list, which is requested_by_customer, " in done.out

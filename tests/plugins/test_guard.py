@@ -87,6 +87,8 @@ async def test_a_proper_answer_passes_unchanged(a_request: Build, answer: Any) -
         Succeeded(gateway_ref="", amount=Money(1999, "EUR")),
         Succeeded(gateway_ref=None, amount=Money(1999, "EUR")),
         Pending(gateway_ref=1.5),
+        Pending(gateway_ref="ch\0"),
+        Pending(gateway_ref="c" * 256),
         NotSent(reason=None),
     ],
     ids=str,

@@ -106,7 +106,7 @@ async def test_a_rejection_says_why_and_frees_the_money(api: Any, capture: Captu
     anna = await person("anna", "support_lead")
 
     silent = await anna.act(file, "reject", {})
-    assert (silent.status_code, silent.json()["field"]) == (400, "body")
+    assert (silent.status_code, silent.json()["field"]) == (400, "comment")
     answer = await anna.act(file, "reject", examples.REJECTION)
 
     assert answer.json()["refund"]["state"] == "rejected"

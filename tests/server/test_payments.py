@@ -120,7 +120,7 @@ async def test_two_merchants_may_use_one_key(api: Any, other: Any, a_payment: Bu
         ({"currency": "EURO"}, "invalid_request", "currency"),
         ({"currency": "QQQ"}, "unknown_currency", None),
         ({"method": "shells"}, "invalid_request", "method"),
-        ({"surprise": 1}, "invalid_request", "body"),
+        ({"surprise": 1}, "invalid_request", "surprise"),
         ({"credentials": PAYMENT["credentials"] * 2}, "invalid_request", "credentials[1].token"),
         ({"attempts": []}, "invalid_request", "attempts"),
         ({"gateway": "nowhere"}, "unknown_gateway", None),

@@ -373,3 +373,37 @@ async def test_no_other_merchant_sees_or_touches_a_refund(other: Any, capture: C
     assert (asked.status_code, touched.status_code) == (404, 404)
     assert (await other.get("/refunds", payment=account["payment"]["id"])).json()["items"] == []
     assert (await other.get("/refunds", customer="customer-815")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"amount_minor": ...}, "amount_minor", "is missing"),
+        ({"amount": 100}, "amount", "is not a field of this"),
+        ({"lines": [{"quantity": 1}]}, "lines[0].line", "is missing"),
+        ({"lines": [{"line": "hat", "pieces": 1}]}, "lines[0].pieces", "is not a field of this"),
+        ({"amount_minor": "100"}, "amount_minor", "int"),
+        ({"amount_minor": 100.0}, "amount_minor", "int"),
+        ({"currency": "USD"}, "currency", "USD and EUR"),
+        ({"currency": "ZZZ"}, "currency", "ISO 4217"),
+    ],
+)
+async def test_a_mistake_is_told_with_its_own_field(
+    api: Any, capture: Capture, change: dict[str, Any], field: str, said: str
+) -> None:
+    """Also what is missing, and what no field is called."""
+    body = about(examples.PARTIAL, await capture()) | change
+    body = {name: value for name, value in body.items() if value is not ...}
+
+    answer = await api.post("/refunds", body)
+
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["field"] == field
+    assert said in answer.json()["detail"]
+
+
+async def test_an_unlisted_reason_is_told_with_the_list(api: Any, capture: Capture, ask: Ask) -> None:
+    """Whoever mistyped it sees what could have been meant."""
+    file = await ask(await capture(), 2500, reason="damagd")
+
+    assert "damaged" in file["decision"]["explanation"]["reason"]["allowed"]

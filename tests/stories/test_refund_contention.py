@@ -26,6 +26,8 @@ from recoup_core.wiring import shipped_policies
 ROUNDS: Final = int(os.environ.get("RECOUP_REFUND_ROUNDS", "4"))
 AT_ONCE: Final = 200
 PROCESSES: Final = 3
+TRIES: Final = 2
+AGAIN_S: Final = 0.2
 LINES: Final = (
     {"ref": "shirt", "quantity": 7, "amount_minor": 10_001, "tax_minor": 1_597},
     {"ref": "hat", "quantity": 1, "amount_minor": 4_999, "tax_minor": 798},
@@ -44,8 +46,13 @@ class Crowd:
         self.house, self.clients = house, clients
 
     async def post(self, number: int, path: str, body: Any, key: str) -> httpx.Response:
-        """Call one of the processes; a lost connection would be a failure of the test."""
+        """Call one of the processes; where a kept connection breaks, the same call with the same key goes again."""
         client = self.clients[number % len(self.clients)]
+        for _ in range(TRIES):
+            try:
+                return await client.post(path, json=body, headers={"Idempotency-Key": key})
+            except httpx.TransportError:
+                await asyncio.sleep(AGAIN_S)
         return await client.post(path, json=body, headers={"Idempotency-Key": key})
 
     async def pay(self, name: str, order: str, lines: bool) -> str:

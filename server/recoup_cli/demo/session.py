@@ -21,7 +21,7 @@ from recoup_cli.demo.refund_outcome import RefundOutcome, judge_refunds, read_re
 from recoup_cli.demo.state import APPROVER_FILE, KEY_FILE, DemoClock, DemoState, load_state, save_state
 from recoup_cli.demo.telling import tell_checks, tell_outcome, tell_refunds, tell_where
 from recoup_cli.refusals import Refused
-from recoup_cli.single import MERCHANT, OPERATOR, POSTGRES, base_url, first_key, sandbox, serve_api, write_private
+from recoup_cli.single import DEMO, MERCHANT, OPERATOR, POSTGRES, base_url, first_key, sandbox, serve_api, write_private
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.audit import verify_audit
 from recoup_core.storage.ledger_checks import verify_ledger
@@ -104,7 +104,8 @@ class DemoSession:
         await work.start()
         try:
             keys = await self._key(), await self._approver_key()
-            where = partial(tell_where, console, base_url(listener), *keys, self._example, self._refund)
+            examples = self._example, self._refund
+            where = partial(tell_where, console, base_url(listener), *keys, *examples, self._unusual())
             await serve_api(self._service, listener, stop, where)
         finally:
             await work.stop()
@@ -163,6 +164,11 @@ class DemoSession:
             write_private(kept, minted.secret)
         here = Path.cwd()
         return kept.relative_to(here) if kept.is_relative_to(here) else kept
+
+    def _unusual(self) -> Path | None:
+        """Return the folder of the data, where commands that are given in this folder would not look for it."""
+        folder = self._settings.data_dir
+        return None if folder == (Settings().data_dir / DEMO).absolute() else folder
 
     async def _key(self) -> str:
         """Return the demo's admin key; it guards sample data only, so it is kept in a file beside them."""

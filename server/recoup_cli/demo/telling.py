@@ -1,5 +1,6 @@
 """Says what the demo came to, in words and tables."""
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -71,10 +72,17 @@ def tell_checks(
 
 
 def tell_where(
-    console: Console, url: str, key: str, approver_key: Path, example: str | None, refund: str | None
+    console: Console,
+    url: str,
+    key: str,
+    approver_key: Path,
+    example: str | None,
+    refund: str | None,
+    folder: Path | None,
 ) -> None:
-    """Print where to look while the demo is up."""
-    commands = {
+    """Print where to look while the demo is up; `folder` is where its data are, unless commands find them there."""
+    first = {} if folder is None else {"first": f"export RECOUP_DATA_DIR={shlex.quote(str(folder))}"}
+    commands = first | {
         "why it did what": f"recoup case show {example or reference(1)}",
         "a refund's story": f"recoup refund show {refund}" if refund else "recoup refund list",
         "what waits for you": f"recoup approvals list --key-file {approver_key}",
