@@ -36,7 +36,6 @@ from recoup_core.ports import (
     TakenBack,
 )
 
-
 MAX_REF: Final = 255
 """Characters of a gateway's own id; Stripe's longest have some 30 (docs.stripe.com/upgrades allows for 255)."""
 
