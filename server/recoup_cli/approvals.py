@@ -17,9 +17,10 @@ from recoup_cli.refund_desk import (
     with_flows,
 )
 from recoup_cli.refund_text import decidable_rows, delegation_rows
-from recoup_core.domain.approval import Delegation
+from recoup_core.domain.approval import Delegation, Verdict
 from recoup_core.domain.principal import canonical
 from recoup_core.flows.context import Context
+from recoup_core.flows.refunds.approvals import BulkItem, BulkResult, decide_many
 from recoup_core.flows.refunds.delegations import DelegationAsk, delegate, revoke_delegation
 from recoup_core.flows.refunds.queue import queue
 from recoup_core.settings import Settings
@@ -35,7 +36,7 @@ limit_option = click.option("--limit", type=click.IntRange(1, MAX_PAGE), default
 
 @click.group()
 def approvals() -> None:
-    """See which refunds wait for your decision."""
+    """See which refunds wait for your decision, and decide many at once."""
 
 
 @approvals.command("list", epilog="Example: recoup approvals list --role finance")
@@ -60,6 +61,50 @@ def list_queue(role: str | None, limit: int, key: str, as_json: bool) -> None:
         click.echo(line)
     if not found:
         click.echo("nothing waits for you", err=True)
+
+
+@approvals.command(
+    epilog='Example: recoup approvals decide approve 0199a2f4-...@2 0199a2f5-...@1 --comment "all seen"   (ID@VERSION)'
+)
+@click.argument("verdict", type=click.Choice([verdict.replace("_", "-") for verdict in Verdict]))
+@click.argument("refunds", nargs=-1, required=True, metavar="REFUND@VERSION...", callback=lambda _c, _o, v: _items(v))
+@click.option("--comment", help="Why; needed unless you approve.")
+@key_option
+@json_option
+def decide(verdict: str, refunds: list[BulkItem], comment: str | None, key: str, as_json: bool) -> int:
+    """Say the same about many refunds, each as you read it; one that is refused holds up no other.
+
+    Exits with 1 where one was refused.
+    """
+
+    async def work(context: Context) -> list[BulkResult]:
+        by = await acting(context, key)
+        return await decide_many(context, refunds, by, Verdict(verdict.replace("-", "_")), comment)
+
+    results = with_flows(work)
+    told = [
+        {"refund_id": str(each.refund_id), "ok": each.ok, "problem": str(each.problem) if each.problem else None}
+        for each in results
+    ]
+    if as_json:
+        print_json(told)
+    else:
+        for each, line in zip(results, told, strict=True):
+            state = each.file.refund.state if each.file else f"refused: {line['problem']}"
+            click.echo(f"{each.refund_id}  {state}")
+    return 0 if all(each.ok for each in results) else 1
+
+
+def _items(texts: tuple[str, ...]) -> list[BulkItem]:
+    """Read `ID@VERSION`, the version being the one that was read."""
+    items = []
+    for text in texts:
+        refund_id, _, version = text.partition("@")
+        try:
+            items.append(BulkItem(refund_id=UUID(refund_id), if_match=int(version)))
+        except ValueError:
+            raise click.BadParameter(f"{text!r} must be a refund's id, @ and the version that you read") from None
+    return items
 
 
 @click.group()

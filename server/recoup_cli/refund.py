@@ -8,7 +8,7 @@ import msgspec
 
 from recoup_cli.admin import with_open_database
 from recoup_cli.refund_ask import Wanted, ask_of, asks
-from recoup_cli.refund_change import cancel, edit, retry, submit
+from recoup_cli.refund_change import cancel, edit, resolve, retry, submit
 from recoup_cli.refund_decide import approve, reject, send_back
 from recoup_cli.refund_desk import acting, json_option, key_option, merchant_option, money, print_json, with_flows
 from recoup_cli.refund_preview import line_names, preview_lines
@@ -152,5 +152,5 @@ def _once(by: By, key: str | None, asked: RefundAsk) -> By:
     return msgspec.structs.replace(by, call=Call(key, b"recoup refund request\n" + msgspec.json.encode(asked)))
 
 
-for command in (edit, submit, cancel, retry, approve, reject, send_back):
+for command in (edit, submit, cancel, retry, resolve, approve, reject, send_back):
     refund.add_command(command)

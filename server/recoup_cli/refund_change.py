@@ -1,6 +1,7 @@
-"""`recoup refund edit`, `submit`, `cancel` and `retry`: what may be done to a refund that was asked for."""
+"""`recoup refund edit`, `submit`, `cancel`, `retry` and `resolve`: what may be done to a refund that was asked for."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import click
@@ -31,6 +32,7 @@ from recoup_core.flows.context import Context
 from recoup_core.flows.operate import By
 from recoup_core.flows.refunds.ask import RefundEdit
 from recoup_core.flows.refunds.requests import cancel_refund, edit_refund, retry_refund, submit_refund
+from recoup_core.flows.refunds.settle import PartResolution, resolve_part
 from recoup_core.storage.merchants import Role
 
 CHANGES = (Role.AGENT, Role.OPERATOR)
@@ -146,6 +148,25 @@ def retry(refund_id: UUID, store_credit: bool, version: int | None, key: str, as
         return await retry_refund(context, refund_id, by, way, version)
 
     _do(key, as_json, change)
+
+
+@click.command(
+    epilog='Example: recoup refund resolve 0199a2f4-... --outcome never_arrived --evidence "not in the export"'
+)
+@click.argument("part_id", metavar="PART", type=click.UUID)
+@click.option("--outcome", type=click.Choice(["succeeded", "failed", "never_arrived"]), required=True)
+@click.option("--evidence", required=True, help="How you know; it stands in the audit trail.")
+@click.option("--gateway-ref", help="The gateway's own id of the refund, where it has one.")
+@key_option
+@json_option
+def resolve(part_id: UUID, outcome: Any, evidence: str, gateway_ref: str | None, key: str, as_json: bool) -> None:
+    """Say what became of a part (`recoup refund show` has its id) that no look-up could tell of; for operators."""
+    found = PartResolution(outcome=outcome, evidence=evidence, gateway_ref=gateway_ref)
+
+    async def work(context: Context) -> RefundFile:
+        return await resolve_part(context, part_id, await acting(context, key, Role.OPERATOR), found)
+
+    tell_refund(with_flows(work), as_json)
 
 
 def _do(key: str, as_json: bool, change: Callable[[Context, By], Awaitable[RefundFile]]) -> None:

@@ -1,5 +1,6 @@
 """Approvals and delegations by the command line: four eyes hold there as they do everywhere."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,3 +171,41 @@ def test_the_queue_says_what_is_not_as_usual(captured: Callable[..., None], key_
 
     assert "late delivery, goodwill, as store credit" in queue.out
     assert "order ORDER" in queue.out
+
+
+def test_many_are_decided_at_once_and_each_is_told_of(
+    asked: Asked, captured: Callable[..., None], key_of: KeyOf, recoup: Recoup
+) -> None:
+    """One that was changed since it was read holds up no other, and the exit code says that not all went."""
+    captured("INV-8", 2, 30_000)
+    options = ("--amount", "605.00", "EUR", "--reason", "cancellation", "--key-file", asked.by)
+    other = recoup("refund", "request", "INV-8", *options).out.split()[1]
+    sven = key_of("sven", approves="support_lead")
+
+    done = recoup("approvals", "decide", "approve", f"{asked.refund}@1", f"{other}@7", "--key-file", sven)
+
+    assert done.code == 1
+    assert f"{asked.refund}  in_review" in done.out
+    assert f"{other}  refused: the refund has changed since" in done.out
+    assert "in review by finance" in recoup("refund", "show", asked.refund).out
+
+
+def test_what_is_no_refund_at_a_version_is_refused_before_anything(key_of: KeyOf, recoup: Recoup) -> None:
+    """A bulk is read whole before it begins."""
+    done = recoup("approvals", "decide", "approve", "0199a2f4", "--key-file", key_of("sven", approves="support_lead"))
+
+    assert done.code == 2
+    assert "the version that you read" in done.err
+
+
+def test_a_part_is_settled_by_hand_by_operators_only(asked: Asked, key_of: KeyOf, recoup: Recoup) -> None:
+    """Who says what became of money answers for it; a part that waits for nobody can't be settled."""
+    part = json.loads(recoup("refund", "show", asked.refund, "--json").out)["file"]["parts"][0]["id"]
+    said = ("refund", "resolve", part, "--outcome", "succeeded", "--evidence", "the bank's list", "--key-file")
+
+    refused = recoup(*said, asked.by)
+    too_early = recoup(*said, key_of("otto", role="operator"))
+
+    assert (refused.code, too_early.code) == (1, 1)
+    assert "none of the roles operator" in refused.err
+    assert "a refund part that is reserved" in too_early.err

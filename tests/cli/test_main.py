@@ -31,7 +31,8 @@ def test_every_promised_command_is_there() -> None:
         "policy experiment start", "policy experiment ramp", "policy experiment stop", "policy experiment list",
         "policy experiment report", "payment report-captured",
         "refund request", "refund preview", "refund show", "refund list", "refund edit", "refund submit",
-        "refund cancel", "refund retry", "refund approve", "refund reject", "refund send-back", "approvals list",
+        "refund cancel", "refund retry", "refund resolve", "refund approve",
+        "refund reject", "refund send-back", "approvals list", "approvals decide",
         "delegation create", "delegation list", "delegation revoke", "dispute list", "dispute report",
         "ledger verify", "ledger balances", "ledger trial-balance", "ledger export",
     }  # fmt: skip

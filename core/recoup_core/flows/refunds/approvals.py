@@ -165,6 +165,8 @@ async def _seated(connection: asyncpg.Connection, draft: RefundDraft, by: By, sa
     refund = draft.file.refund
     if refund.state is not RefundState.IN_REVIEW:
         raise RefundNotOpen(refund.state, _DONE[said.verdict])
+    if refund.expires_at is not None and refund.expires_at <= draft.now:  # its timer is late: it is over all the same
+        raise RefundNotOpen(RefundState.EXPIRED, _DONE[said.verdict])
     require_version(refund, said.if_match)
     lent = await lent_to(connection, by.merchant_id, by.principal, draft.now)
     seat = seat_of(refund, draft.file.approvals, person=by.principal, own=by.approves, lent=lent, now=draft.now)
