@@ -4,6 +4,7 @@ Whoever touches or decides a refund is named by an API key, here as over HTTP: f
 one person must be one principal by whatever way they come.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -74,8 +75,6 @@ maybe_version_option = click.option(
 
 def key_secret(file: str | None) -> str:
     """Return the caller's key from the file, else from the environment; `Refused` where there is none."""
-    import os
-
     if file is None:
         found = os.environ.get(KEY_VARIABLE, "").strip()
     else:

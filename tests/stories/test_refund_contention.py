@@ -130,9 +130,10 @@ def _ask(dice: random.Random, first: str, second: str, order: str) -> dict[str, 
         case "credit":
             return base | where | {"amount_minor": dice.randint(1, 5_000), "destination": "store_credit"}
         case "goodwill":
-            return base | where | {"amount_minor": dice.randint(1, 3_000), "purpose": "goodwill"}
+            goodwill = {"purpose": "goodwill", "reason": "late_delivery"}
+            return base | where | goodwill | {"amount_minor": dice.randint(1, 3_000)}
         case "gift":
-            gift = {"purpose": "goodwill", "destination": "store_credit"}
+            gift = {"purpose": "goodwill", "reason": "late_delivery", "destination": "store_credit"}
             return base | where | gift | {"amount_minor": dice.randint(1, 9_000)}
         case _:
             return base | {"order_ref": order, "amount_minor": dice.randint(1, 2 * CAPTURED)}
@@ -145,6 +146,7 @@ async def test_exactly_the_refunds_that_fit_succeed(crowd: Crowd) -> None:
         told += await _round(crowd, number)
     assert told["accepted"] > ROUNDS
     assert told["refund_exceeds_refundable"] > ROUNDS
+    assert told["goodwill_exceeds_payment"] > ROUNDS
     assert not await crowd.house.value("SELECT count(*) FROM capture WHERE over_minor > 0")
     sys.stdout.write(f"{ROUNDS} rounds: {dict(told)}\n")
 
