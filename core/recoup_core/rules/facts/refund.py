@@ -8,6 +8,7 @@ import msgspec
 
 from recoup_core.domain.money import Money
 from recoup_core.domain.payment import Method, Network, Segment
+from recoup_core.domain.refund import Destination, Purpose
 from recoup_core.rules.facts.declare import (
     COUNTRIES,
     CURRENCIES,
@@ -32,22 +33,8 @@ class Dispute(StrEnum):
     LOST = "lost"
 
 
-class Purpose(StrEnum):
-    """What the money is given for."""
-
-    REFUND = "refund"
-    GOODWILL = "goodwill"
-
-
-class Destination(StrEnum):
-    """Where the money goes."""
-
-    ORIGINAL_METHOD = "original_method"
-    STORE_CREDIT = "store_credit"
-
-
 class Channel(StrEnum):
-    """How the request came."""
+    """How a request came that is decided on; what was made elsewhere never is."""
 
     API = "api"
     CONSOLE = "console"
