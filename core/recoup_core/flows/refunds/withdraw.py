@@ -26,8 +26,6 @@ from recoup_core.storage.calls import recall, remember
 CANCELED: Final = "canceled"
 """Why a refund ended that somebody canceled."""
 
-_Answers = dict[UUID, CancelOutcome | Unknown]
-
 
 async def cancel_at_gateway(context: Context, refund_id: UUID, by: By, reason: str = CANCELED) -> RefundFile:
     """Ask the gateways to cancel what is pending, and close the refund once nothing of it is under way.
