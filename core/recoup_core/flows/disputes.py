@@ -12,12 +12,12 @@ from recoup_core.domain.money import Money
 from recoup_core.domain.refundfile import PaymentAccount
 from recoup_core.flows.context import Context
 from recoup_core.flows.operate import By, NotFound
-from recoup_core.flows.refunds.disputed import DisputeFacts, charge_refs, nothing_more, store_dispute
+from recoup_core.flows.refunds.disputed import DisputeFacts, store_dispute
 from recoup_core.flows.refunds.draft import LockedRefunds
 from recoup_core.flows.refunds.refusals import RefundInvalid
 from recoup_core.ports import DisputeNews
 from recoup_core.storage.calls import recall, remember
-from recoup_core.storage.lookups import KnownCapture, capture_of_charge
+from recoup_core.storage.lookups import KnownCapture
 from recoup_core.storage.refunds import load_accounts
 
 MAX_REF: Final = 200
@@ -38,25 +38,6 @@ class DisputeReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     reason: str | None = None
     evidence_due_at: datetime | None = None
     fee_minor: int = 0
-
-
-async def take_dispute(
-    context: Context, merchant: str, gateway: str, news: DisputeNews, actor: str, correlation_id: str | None
-) -> Dispute | None:
-    """Take in what a gateway says about a dispute; return it as it stands, None where no charge of ours is meant."""
-    async with context.database.connection() as connection:
-        capture = await capture_of_charge(connection, merchant, gateway, charge_refs(news))
-    if capture is None:
-        return None
-    told = DisputeFacts(
-        merchant_id=merchant,
-        gateway=gateway,
-        capture=capture,
-        news=news,
-        actor=actor,
-        correlation_id=correlation_id,
-    )
-    return await store_dispute(context, told, nothing_more)
 
 
 async def report_dispute(context: Context, report: DisputeReport, by: By) -> Dispute:

@@ -243,7 +243,3 @@ def path(state: DisputeState, target: DisputeState) -> tuple[DisputeState, ...]:
 
 def _dated(dispute: Dispute) -> tuple[str | None, datetime | None]:
     return dispute.reason, dispute.evidence_due_at
-
-
-async def nothing_more(_: LockedRefunds, __: Dispute | None) -> None:
-    """Finish a dispute that nothing else belongs to."""

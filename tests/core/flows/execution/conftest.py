@@ -12,6 +12,7 @@ import pytest
 
 from recoup_core.domain.capture import Capture, CaptureState
 from recoup_core.domain.decline import DeclineSource
+from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.ledger import entry_of_capture
 from recoup_core.domain.money import Money
@@ -32,6 +33,7 @@ from recoup_core.flows.desk import Change
 from recoup_core.flows.intake import receive_webhook
 from recoup_core.flows.operate import By
 from recoup_core.flows.recover import Opened, open_case
+from recoup_core.flows.refunds.disputed import DisputeFacts, charge_refs, store_dispute
 from recoup_core.flows.refunds.draft import SEND_REFUND
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.flows.versions import retire
@@ -41,6 +43,7 @@ from recoup_core.ports import (
     Capabilities,
     ChargeOutcome,
     ChargeRequest,
+    DisputeNews,
     FoundCharge,
     FoundRefund,
     GatewayEvent,
@@ -62,6 +65,7 @@ from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import GatewayEntry, Settings
 from recoup_core.storage.changes import Changes, JobRef, NewJob, StoredDecision
 from recoup_core.storage.engine import Database
+from recoup_core.storage.lookups import capture_of_charge
 from recoup_core.storage.refunds import load_accounts, load_refunds
 from recoup_core.telemetry import Metrics
 from recoup_core.wiring import Service
@@ -407,6 +411,21 @@ class Till:
         """Receive webhooks and apply what is due of them."""
         await receive_webhook(self.context, "sandbox", {}, msgspec.json.encode(list(events)), "corr-hook")
         await self.run_due()
+
+    async def dispute(self, news: DisputeNews) -> Dispute | None:
+        """Store what the gateway says about a dispute, with all that follows; None where no charge of ours is meant."""
+        async with self.context.database.connection() as connection:
+            capture = await capture_of_charge(connection, "default", "sandbox", charge_refs(news))
+        if capture is None:
+            return None
+
+        async def nothing_more(*_: Any) -> None:
+            """Nothing else belongs into the transaction."""
+
+        facts = DisputeFacts(
+            merchant_id="default", gateway="sandbox", capture=capture, news=news, actor="gateway:sandbox"
+        )
+        return await store_dispute(self.context, facts, nothing_more)
 
     def event(self, external_id: str, at: datetime | None = None, **news: Any) -> GatewayEvent:
         """One event of the bank."""

@@ -9,7 +9,6 @@ import msgspec
 
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.refund import PartState, RefundState
-from recoup_core.flows.disputes import take_dispute
 from recoup_core.flows.intake import receive_webhook
 from recoup_core.ports import DisputeNews, Refunded, RefundNews
 
@@ -69,7 +68,7 @@ async def test_refunds_over_shared_payments_a_dispute_and_a_refund_elsewhere_nev
 
     await asyncio.gather(
         *(till.service.run_jobs([ref]) for ref in jobs),
-        take_dispute(till.context, "default", "sandbox", dispute, "gateway:sandbox", None),
+        till.dispute(dispute),
         till.hear(till.event("evt-1", refund=elsewhere)),
     )
     await till.live()

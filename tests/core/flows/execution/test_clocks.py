@@ -7,7 +7,6 @@ import pytest
 
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.refund import RefundState
-from recoup_core.flows.disputes import take_dispute
 from recoup_core.ports import DisputeNews
 
 
@@ -15,7 +14,7 @@ async def open_dispute(till: Any, account: Any, amount: Any, name: str = "dp-1")
     told = DisputeNews(
         dispute_ref=name, charge_ref=account.captures[0].gateway_ref, amount=amount, standing=DisputeState.OPEN
     )
-    await take_dispute(till.context, "default", "sandbox", told, "gateway:sandbox", None)
+    await till.dispute(told)
 
 
 @pytest.mark.parametrize("behind", [timedelta(), timedelta(seconds=5), timedelta(minutes=30)])

@@ -10,7 +10,7 @@ import pytest
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.recovery import CaseState
 from recoup_core.domain.refund import FailureCategory, PartState, RefundState
-from recoup_core.flows.disputes import DisputeReport, report_dispute, take_dispute
+from recoup_core.flows.disputes import DisputeReport, report_dispute
 from recoup_core.flows.operate import NotFound
 from recoup_core.flows.refunds.ask import RefundAsk
 from recoup_core.flows.refunds.disputed import path
@@ -27,7 +27,7 @@ def news(account: Any, standing: DisputeState, amount: Any, **more: Any) -> Disp
 
 
 async def take(till: Any, told: DisputeNews) -> Any:
-    return await take_dispute(till.context, "default", "sandbox", told, "gateway:sandbox", None)
+    return await till.dispute(told)
 
 
 def ask(account: Any, amount: int, **fields: Any) -> RefundAsk:

@@ -10,7 +10,6 @@ import pytest
 from recoup_core.domain.capture import CaptureState
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.refund import Channel, FailureCategory, PartState, RefundFailure, RefundState
-from recoup_core.flows.disputes import take_dispute
 from recoup_core.flows.refunds.anew import decide_anew
 from recoup_core.ports import Canceled, CaptureNews, DisputeNews, Pending, Refunded, RefundNews, Refused, TakenBack
 
@@ -425,7 +424,7 @@ async def test_money_that_went_back_after_the_request_was_denied_is_booked_and_t
         amount=eur(100),
         standing=DisputeState.OPEN,
     )
-    await take_dispute(till.context, "default", "sandbox", dispute, "gateway:sandbox", None)
+    await till.dispute(dispute)
     denied = await till.refund(refund_id)
     part = denied.parts[0]
 
@@ -452,7 +451,7 @@ async def test_a_request_whose_money_turns_out_to_have_left_is_not_decided_on_an
         amount=eur(100),
         standing=DisputeState.INQUIRY,
     )
-    await take_dispute(till.context, "default", "sandbox", inquiry, "gateway:sandbox", None)
+    await till.dispute(inquiry)
     await decide_anew(till.context, refund_id, None)
     review = await till.refund(refund_id)
     part = review.parts[0]

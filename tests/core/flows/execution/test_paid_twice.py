@@ -10,7 +10,6 @@ from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.payment import Customer, Method
 from recoup_core.domain.refund import FailureCategory, PartState, RefundFailure, RefundState
 from recoup_core.flows.captured import CaptureReport, ReportedLine, report_captured
-from recoup_core.flows.disputes import take_dispute
 from recoup_core.flows.refunds.ask import RefundAsk
 from recoup_core.flows.refunds.refusals import RefundExceedsRefundable
 from recoup_core.flows.refunds.requests import request_refund, retry_refund
@@ -168,7 +167,7 @@ async def test_an_order_with_one_part_failed_one_unknown_and_one_paid_survives_a
     first = (await till.refund(refund_id)).parts[0]
     charge = accounts[0].captures[0].gateway_ref
     told = DisputeNews(dispute_ref="dp-1", charge_ref=charge, amount=eur(3_000), standing=DisputeState.OPEN)
-    await take_dispute(till.context, "default", "sandbox", told, "gateway:sandbox", None)
+    await till.dispute(told)
     await till.live()
     assert (await till.refund(refund_id)).refund.state is RefundState.FAILED
 

@@ -9,7 +9,6 @@ from prometheus_client import generate_latest
 from recoup_core.domain.capture import CaptureState
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.refund import PartState, RefundState
-from recoup_core.flows.disputes import take_dispute
 from recoup_core.ports import DisputeNews, Pending
 from recoup_core.storage.jobs import STUCK_CLAIMS
 
@@ -105,7 +104,7 @@ async def test_a_dispute_without_an_end_is_asked_about(till: Any, eur: Any) -> N
         amount=eur(100),
         standing=DisputeState.OPEN,
     )
-    await take_dispute(till.context, "default", "sandbox", told, "gateway:sandbox", None)
+    await till.dispute(told)
     await till.rows(
         "UPDATE human_task SET resolved_at = $1, resolved_by = 'anna', resolution = 'sent'", till.clock.now()
     )
