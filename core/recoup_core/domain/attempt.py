@@ -111,6 +111,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     """Made once, before the first send; None for reported attempts."""
     gateway_ref: str | None = None
+    try_ref: str | None = None
+    """The gateway's id of this one try, where an object of it (`gateway_ref`) is tried many times."""
     state: AttemptState
     decline: Decline | None = None
     sends: int = 0
@@ -123,6 +125,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     last_sent_at: datetime | None = None
     """When it left us last; an earlier send that surely never arrived is no attempt, so limits count from here."""
     finished_at: datetime | None = None
+    returned_at: datetime | None = None
+    """When the customer's bank took back what it had collected; `decline` says why. It stays succeeded, because it was,
+    and counts as the failed try that it turned out to be."""
 
     @property
     def amount(self) -> Money:
@@ -133,6 +138,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     def made_at(self) -> datetime:
         """The moment that limits and the order of declines go by."""
         return self.last_sent_at or self.submitted_at or self.created_at
+
+    @property
+    def failed(self) -> bool:
+        """Whether it came to nothing: declined, or collected and returned."""
+        return self.state is AttemptState.DECLINED or self.returned_at is not None
+
+    @property
+    def failed_at(self) -> datetime:
+        """When it was known to have come to nothing; the latest decline is the one that failed last."""
+        return self.returned_at or self.made_at
 
     @property
     def live(self) -> bool:

@@ -19,6 +19,8 @@ class CaptureState(StrEnum):
     """Promised by the issuer; it is voided, not refunded."""
     CAPTURED = "captured"
     VOIDED = "voided"
+    RETURNED = "returned"
+    """It had come in, and the customer's bank took it back: a bank debit that failed late."""
 
 
 class CaptureEvent(StrEnum):
@@ -26,6 +28,7 @@ class CaptureEvent(StrEnum):
 
     CAPTURE = "capture"
     VOID = "void"
+    RETURN = "return"
 
 
 CAPTURE: Final = Machine(
@@ -33,6 +36,7 @@ CAPTURE: Final = Machine(
     {
         (CaptureState.AUTHORIZED, CaptureEvent.CAPTURE): CaptureState.CAPTURED,
         (CaptureState.AUTHORIZED, CaptureEvent.VOID): CaptureState.VOIDED,
+        (CaptureState.CAPTURED, CaptureEvent.RETURN): CaptureState.RETURNED,
     },
 )
 
@@ -72,8 +76,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def free_minor(self) -> int:
-        """What can still be asked back; voided money is gone already."""
-        if self.state is CaptureState.VOIDED:
+        """What can still be asked back; voided and returned money is gone already."""
+        if self.state in (CaptureState.VOIDED, CaptureState.RETURNED):
             return 0
         return max(0, self.amount_minor - self.held_minor - self.disputed_minor)
 

@@ -6,11 +6,13 @@ from uuid import UUID
 
 import msgspec
 
-from recoup_core.domain.attempt import Attempt, AttemptState
+from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.customer import Standing
 from recoup_core.domain.happened import HumanTask, TaskKind
 from recoup_core.domain.ledger import LedgerEntry
 from recoup_core.domain.payment import Credential, CredentialRole, Payment
 from recoup_core.domain.recovery import RecoveryCase, StepKind, StepState, TimelineStep
+from recoup_core.domain.subscription_request import SubscriptionRequest
 
 
 class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,10 +30,29 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
     other_attempts: tuple[Attempt, ...] = ()
     """What was tried for other payments on the accounts behind these credentials."""
 
+    standing: Standing = Standing()
+    """What the customer's own record says, which holds for all their payments."""
     open_tasks: tuple[HumanTask, ...] = ()
     """What waits for a person about this payment."""
+    requests: tuple[SubscriptionRequest, ...] = ()
+    """What the billing system was asked for because of this debt, oldest first."""
     write_off: LedgerEntry | None = None
     """What the ledger has written off of this payment; None where nothing is, or it was taken back."""
+
+    @property
+    def customer_zone(self) -> str | None:
+        """The customer's zone: as their record says, else as this payment was reported."""
+        return self.standing.timezone or self.payment.customer.timezone
+
+    @property
+    def country(self) -> str | None:
+        """The customer's country: as their record says, else as this payment was reported."""
+        return self.standing.country or self.payment.customer.country
+
+    @property
+    def vulnerable(self) -> bool:
+        """Whether the customer is vulnerable: their record or this payment's report says so."""
+        return self.standing.vulnerable or self.payment.customer.vulnerable
 
     @property
     def account_attempts(self) -> tuple[Attempt, ...]:
@@ -55,21 +76,25 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def last_declined_retry(self) -> Attempt | None:
-        """The declined attempt of our own that was made last."""
-        declined = (a for a in self.attempts if a.state is AttemptState.DECLINED and a.step_id is not None)
+        """The attempt of our own that was made last and came to nothing."""
+        declined = (a for a in self.attempts if a.failed and a.step_id is not None)
         return max(declined, key=lambda a: a.number, default=None)
 
     @property
     def last_declined(self) -> Attempt | None:
-        """The declined attempt of any origin that was made last; it may have been told before an older one."""
-        declined = (a for a in self.attempts if a.state is AttemptState.DECLINED)
-        return max(declined, key=lambda a: (a.made_at, a.number), default=None)
+        """The attempt of any origin that failed last; it may have been told before an older one."""
+        declined = (a for a in self.attempts if a.failed)
+        return max(declined, key=lambda a: (a.failed_at, a.number), default=None)
 
     @property
     def rule_uses(self) -> Mapping[str, int]:
         """How many retries each rule has already led to; skipped steps don't count."""
         made = (s for s in self.steps if s.kind is StepKind.RETRY and s.state in (StepState.RUNNING, StepState.DONE))
         return Counter(step.rule for step in made if step.decision_id is not None)
+
+    def request(self, request_id: UUID) -> SubscriptionRequest | None:
+        """Return the request to the billing system of that id, if it is this case's."""
+        return next((request for request in self.requests if request.id == request_id), None)
 
     def step(self, step_id: UUID) -> TimelineStep | None:
         """Return the step of that id, if it is this case's."""
@@ -83,10 +108,19 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
         """Return the attempt that a step led to, if any."""
         return next((attempt for attempt in self.attempts if attempt.step_id == step_id), None)
 
+    def credential(self, credential_id: UUID | None) -> Credential | None:
+        """Return the credential of that id, if it is the customer's."""
+        return next((credential for credential in self.credentials if credential.id == credential_id), None)
+
     def usable(self) -> tuple[Credential, ...]:
-        """The valid credentials, the newest primary first, then the backups, newest first."""
-        valid = [c for c in reversed(self.credentials) if c.valid]
-        return tuple(sorted(valid, key=lambda c: c.role is not CredentialRole.PRIMARY))
+        """The valid credentials, the newest primary first, then the backups, newest first.
+
+        Of those that became known together, the one at the payment's own gateway stands first.
+        """
+        own = self.payment.gateway
+        valid = sorted((c for c in reversed(self.credentials) if c.valid), key=lambda c: c.gateway != own)
+        newest = sorted(valid, key=lambda c: c.created_at, reverse=True)
+        return tuple(sorted(newest, key=lambda c: c.role is not CredentialRole.PRIMARY))
 
     def with_payment(self, payment: Payment) -> "CaseFile":
         """Return the file as it is after the payment changed."""
@@ -119,6 +153,13 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
         """Return the file with this step added or replaced."""
         steps = [*(s for s in self.steps if s.id != step.id), step]
         return msgspec.structs.replace(self, steps=tuple(sorted(steps, key=lambda s: (s.due_at, s.id))))
+
+    def with_request(self, request: SubscriptionRequest) -> "CaseFile":
+        """Return the file with this request to the billing system added, or in its own place."""
+        if self.request(request.id) is None:
+            return msgspec.structs.replace(self, requests=(*self.requests, request))
+        kept = tuple(request if known.id == request.id else known for known in self.requests)
+        return msgspec.structs.replace(self, requests=kept)
 
     def with_credential(self, credential: Credential) -> "CaseFile":
         """Return the file with this credential added or replaced."""

@@ -17,11 +17,19 @@ class EntryKind(StrEnum):
     TAX = "tax"
     """The tax within a refund: owed to the state no longer."""
     FEE = "fee"
-    """What a gateway charged for a refund or a dispute."""
+    """What a gateway charged: for a charge, a refund or a dispute, or by itself."""
     DISPUTE = "dispute"
     """A gateway took disputed money back, or a dispute was lost for good."""
     WRITE_OFF = "write_off"
     """A debt is no longer expected."""
+    PAYOUT = "payout"
+    """A gateway paid out to the bank, or collected from there."""
+    EXCHANGE = "exchange"
+    """A gateway settled in another currency than it charged in."""
+    ADJUSTMENT = "adjustment"
+    """Another movement of the balance at a gateway: a reserve, a correction, what it carried over."""
+    SUSPENSE = "suspense"
+    """A gateway settled what nothing here explains, or not yet."""
     REVERSAL = "reversal"
     """Takes one earlier entry back, posting by posting."""
 
@@ -64,6 +72,10 @@ STORE_CREDIT: Final = "store_credit"
 DISPUTES: Final = "disputes"
 WRITE_OFFS: Final = "write_offs"
 BAD_DEBT: Final = "bad_debt"
+BANK: Final = "bank"
+EXCHANGE: Final = "exchange"
+ADJUSTMENTS: Final = "adjustments"
+SUSPENSE: Final = "suspense"
 
 _A, _D, _C = AccountKind, Side.DEBIT, Side.CREDIT
 
@@ -81,8 +93,8 @@ CHART: Final[Mapping[str, Account]] = {
             kind=_A.ASSETS,
             normal=_D,
             per_gateway=True,
-            meaning="What a gateway holds for us: collected, and not yet refunded, charged as a fee or disputed away. "
-            "Payouts to the bank are not booked here.",
+            meaning="What a gateway holds for us: collected, and not yet refunded, charged as a fee, disputed away or "
+            "paid out.",
         ),
         Account(
             name=REFUNDS,
@@ -102,7 +114,9 @@ CHART: Final[Mapping[str, Account]] = {
             normal=_D,
             meaning="Tax within refunds: by so much less is owed to the state.",
         ),
-        Account(name=FEES, kind=_A.EXPENSES, normal=_D, meaning="What gateways charged for refunds and disputes."),
+        Account(
+            name=FEES, kind=_A.EXPENSES, normal=_D, meaning="What gateways charged for refunds, disputes and charges."
+        ),
         Account(
             name=STORE_CREDIT,
             kind=_A.LIABILITIES,
@@ -119,6 +133,26 @@ CHART: Final[Mapping[str, Account]] = {
             name=WRITE_OFFS, kind=_A.EXPENSES, normal=_D, meaning="Debts given up: no customer has paid them so far."
         ),
         Account(name=BAD_DEBT, kind=_A.EXPENSES, normal=_D, meaning="Money lost in disputes."),
+        Account(name=BANK, kind=_A.ASSETS, normal=_D, meaning="What gateways paid out, as their reports say."),
+        Account(
+            name=EXCHANGE,
+            kind=_A.INCOME,
+            normal=_D,
+            meaning="What gateways changed into another currency: a debit in the one, a credit in the other.",
+        ),
+        Account(
+            name=ADJUSTMENTS,
+            kind=_A.EXPENSES,
+            normal=_D,
+            meaning="Reserves, corrections and balances carried over at gateways.",
+        ),
+        Account(
+            name=SUSPENSE,
+            kind=_A.LIABILITIES,
+            normal=_C,
+            meaning="What gateways settled and nothing here explains: each amount has a settlement exception, or is "
+            "the business of others at the same gateway account.",
+        ),
     )
 }
 """Every account there is; a CHECK of the database knows the same names."""
@@ -181,7 +215,7 @@ FEE_CHARGED: Final = Movement(
     kind=EntryKind.FEE,
     debit=FEES,
     credit=GATEWAY_CLEARING,
-    meaning="A gateway charged for a refund or a dispute; it keeps the fee when the money comes back.",
+    meaning="A gateway charged a fee; it keeps one for a refund or a dispute when the money comes back.",
 )
 DISPUTE_TAKEN: Final = Movement(
     name="dispute_taken",
@@ -211,6 +245,34 @@ WRITTEN_OFF: Final = Movement(
     credit=RECEIVABLE,
     meaning="A debt was given up: all that was outstanding.",
 )
+PAID_OUT: Final = Movement(
+    name="paid_out",
+    kind=EntryKind.PAYOUT,
+    debit=BANK,
+    credit=GATEWAY_CLEARING,
+    meaning="A gateway paid out to the bank.",
+)
+EXCHANGED: Final = Movement(
+    name="exchanged",
+    kind=EntryKind.EXCHANGE,
+    debit=EXCHANGE,
+    credit=GATEWAY_CLEARING,
+    meaning="A gateway settled in another currency: booked in both, each way round, as one entry of four postings.",
+)
+ADJUSTED: Final = Movement(
+    name="adjusted",
+    kind=EntryKind.ADJUSTMENT,
+    debit=GATEWAY_CLEARING,
+    credit=ADJUSTMENTS,
+    meaning="A gateway moved its balance for another reason.",
+)
+SUSPENDED: Final = Movement(
+    name="suspended",
+    kind=EntryKind.SUSPENSE,
+    debit=GATEWAY_CLEARING,
+    credit=SUSPENSE,
+    meaning="A gateway settled what nothing here explains; reversed once something does.",
+)
 
 MOVEMENTS: Final = (
     CAPTURED,
@@ -225,5 +287,9 @@ MOVEMENTS: Final = (
     DISPUTE_LOST,
     DISPUTE_LOST_AT_ONCE,
     WRITTEN_OFF,
+    PAID_OUT,
+    EXCHANGED,
+    ADJUSTED,
+    SUSPENDED,
 )
 """Everything that is ever booked, besides reversals: those negate every posting of the entry that they name."""

@@ -1,4 +1,4 @@
-"""Why an attempt failed, in our twelve categories, with the provider's own words kept beside them."""
+"""Why an attempt failed, in our thirteen categories, with the provider's own words kept beside them."""
 
 from enum import StrEnum
 

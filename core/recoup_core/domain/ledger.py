@@ -48,13 +48,16 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     merchant_id: str
     kind: EntryKind
-    payment_id: UUID
+    payment_id: UUID | None = None
+    """None where a gateway's balance moved for no payment that is known here."""
     attempt_id: UUID | None = None
     capture_id: UUID | None = None
     refund_id: UUID | None = None
     part_id: UUID | None = None
     dispute_id: UUID | None = None
     case_id: UUID | None = None
+    settlement_line_id: UUID | None = None
+    """The line of a settlement report that says so."""
     reverses: UUID | None = None
     """The entry that a reversal takes back; an entry is taken back at most once."""
     turn: int = 1

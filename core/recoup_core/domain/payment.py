@@ -39,11 +39,38 @@ class Segment(StrEnum):
     BUSINESS = "business"
 
 
+class RetryOwner(StrEnum):
+    """Who tries a failed payment again at a gateway; a debt has exactly one."""
+
+    RECOUP = "recoup"
+    GATEWAY = "gateway"
+    """The provider itself (Stripe's Smart Retries, Adyen's Auto Rescue)."""
+    BILLER = "biller"
+    """A billing system that charges through the same gateway."""
+
+
 class CredentialRole(StrEnum):
     """Which of a customer's credentials a policy means by `primary` and `backup`."""
 
     PRIMARY = "primary"
     BACKUP = "backup"
+
+
+class BlockedBecause(StrEnum):
+    """Why a credential is not tried any more."""
+
+    REMOVED = "removed"
+    """The customer or the bank took it back; the gateway may tell that it is there again."""
+    REPLACED = "replaced"
+    """Another token has taken its place."""
+    SUSPECTED_FRAUD = "suspected_fraud"
+    """The network warned of fraud."""
+    DISPUTED = "disputed"
+    """The customer's bank took back a charge that was made with it, whatever came of the dispute."""
+
+
+OBJECTED: Final = frozenset({BlockedBecause.SUSPECTED_FRAUD, BlockedBecause.DISPUTED})
+"""What customer or bank objected to: no gateway lifts it, only the customer or a person who gives it again."""
 
 
 class PaymentState(StrEnum):
@@ -59,6 +86,8 @@ class PaymentEvent(StrEnum):
 
     SETTLE = "settle"
     CLOSE = "close"
+    RETURN = "return"
+    """Money that had come in was taken back by the customer's bank."""
 
 
 PAYMENT: Final = Machine(
@@ -67,6 +96,7 @@ PAYMENT: Final = Machine(
         (PaymentState.OWED, PaymentEvent.SETTLE): PaymentState.PAID,
         (PaymentState.OWED, PaymentEvent.CLOSE): PaymentState.CLOSED,
         (PaymentState.CLOSED, PaymentEvent.SETTLE): PaymentState.PAID,  # a late success is the truth
+        (PaymentState.PAID, PaymentEvent.RETURN): PaymentState.OWED,
     },
 )
 
@@ -90,9 +120,38 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     network: Network | None = None
     role: CredentialRole = CredentialRole.PRIMARY
     issuer_country: str | None = None
+    expires_on: str | None = None
+    """The month on the card (`YYYY-MM`), where it is known."""
+    par: str | None = None
+    """The payment account reference (EMVCo), which names one card at all gateways, where it is known."""
     valid: bool = True
-    """False once the gateway or the customer took it back; never tried again."""
+    """False once the gateway or the customer took it back, or its charge was disputed; never tried again."""
+    blocked_because: BlockedBecause | None = None
+    """Why it is not valid any more."""
+    renewed_at: datetime | None = None
+    """When the customer, the gateway or a person last gave or renewed it; None while only reports told of it."""
     created_at: datetime
+
+
+_APART: Final = frozenset({Network.VISA, Network.MASTERCARD, Network.AMERICAN_EXPRESS})
+"""Networks of which no card carries two; others share cards with them."""
+
+
+def may_be_one_account(one: Credential, other: Credential) -> bool:
+    """Whether two credentials may stand for one card or bank account, as far as anybody knows.
+
+    Fingerprints compare within a gateway only. Over gateways an account is told apart by its reference (`par`), method,
+    role, network or issuer's country; what nothing tells apart counts as one, so that no routing multiplies tries.
+    """
+    if one.account_key == other.account_key:
+        return True
+    if one.par is not None and other.par is not None:
+        return one.par == other.par
+    if one.gateway == other.gateway or (one.method, one.role) != (other.method, other.role):
+        return False
+    if one.network is not other.network and {one.network, other.network} <= _APART:
+        return False
+    return one.issuer_country == other.issuer_country or None in (one.issuer_country, other.issuer_country)
 
 
 class Customer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

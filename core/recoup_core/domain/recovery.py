@@ -52,6 +52,7 @@ CASE_TRANSITIONS: Final[Mapping[tuple[CaseState, CaseEvent], CaseState]] = {
     (_S.EXHAUSTED, _E.REOPEN): _S.OPEN,  # a new credential, or an operator's retry
     (_S.EXHAUSTED, _E.WRITE_OFF): _S.WRITTEN_OFF,
     (_S.EXHAUSTED, _E.CANCEL): _S.CANCELED,
+    (_S.RECOVERED, _E.REOPEN): _S.OPEN,  # the money came back: it is owed again
     (_S.WRITTEN_OFF, _E.RECOVER): _S.RECOVERED,
     (_S.CANCELED, _E.RECOVER): _S.RECOVERED,
 }
@@ -157,5 +158,8 @@ class TimelineStep(msgspec.Struct, frozen=True, kw_only=True):
     retry_step_id: UUID | None = None
     """The retry that a dunning step precedes or follows."""
     skipped_because: str | None = None
+    held_until: datetime | None = None
+    """The contact budget lets a message out no earlier."""
+    held_because: str | None = None
     created_at: datetime
     finished_at: datetime | None = None

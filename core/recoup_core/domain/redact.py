@@ -31,6 +31,23 @@ def redact(text: str) -> str:
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
 
 
+_ADDRESSES: Final = (
+    re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]+"),
+    re.compile(r"\+?\d(?:[ ()/.-]?\d){6,}"),
+)
+"""E-mail addresses, and runs of digits as long as the shortest phone numbers."""
+
+
+def hide_addresses(text: str, *known: str | None) -> str:
+    """Return the text without the known addresses, nor anything that looks like an e-mail address or phone number."""
+    for address in known:
+        if address:
+            text = re.sub(re.escape(address), "[address]", text, flags=re.IGNORECASE)
+    for shape in _ADDRESSES:
+        text = shape.sub("[address]", text)
+    return text
+
+
 Told = TypeVar("Told", Decline, RefundFailure)
 
 

@@ -4,7 +4,7 @@ Read when first asked for, checked whole, then kept. A file that breaks its own 
 naming the file and the row; nothing is ever guessed from a broken table.
 """
 
-from recoup_core.reference.declines import classify, retryable_codes, visa_category
+from recoup_core.reference.declines import classify, code_named, retryable_codes, visa_category
 from recoup_core.reference.limits import limit_rules
 from recoup_core.reference.loading import ReferenceDataBroken
 from recoup_core.reference.places import PaydayRule, main_zone, paydays
@@ -15,6 +15,7 @@ __all__ = [
     "PaydayRule",
     "ReferenceDataBroken",
     "classify",
+    "code_named",
     "limit_rules",
     "main_zone",
     "paydays",

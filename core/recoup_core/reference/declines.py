@@ -27,6 +27,9 @@ _FILES: Final[Mapping[DeclineSource, str]] = {
 }
 _ADVICE_FILE: Final = "mastercard_merchant_advice_codes.csv"
 
+_NAME: Final = "refusal_reason"
+"""The column in which a table names its codes as the provider does."""
+
 _NOT_A_DECLINE: Final = "not_a_decline"
 """Approvals stand in the tables too; met in a decline they contradict it and count as unknown."""
 
@@ -106,6 +109,11 @@ def classify(
     )
 
 
+def code_named(source: DeclineSource, name: str) -> str | None:
+    """Return the code that a table calls so (Adyen's events tell `Expired Card`, its answers `6`); None for none."""
+    return _names(source).get(name.strip().casefold())
+
+
 def visa_category(network_code: str) -> int:
     """Return the Visa decline category 1 to 4 of an issuer's response code; 4 for every code that is in no list."""
     row = _table(DeclineSource.ISO8583).get((_folded(DeclineSource.ISO8583, network_code), Network.VISA))
@@ -161,6 +169,13 @@ def _networks(text: str | None) -> Iterable[Network | None]:
 @cache
 def _table(source: DeclineSource) -> Mapping[tuple[str, Network | None], CodeRow]:
     return parse_codes(_FILES[source], read_data(_FILES[source]))
+
+
+@cache
+def _names(source: DeclineSource) -> Mapping[str, str]:
+    """Return code by name, where the table has names."""
+    rows = csv_rows(_FILES[source], read_data(_FILES[source]))
+    return {row[_NAME].casefold(): row["code"] for _, row in rows if _NAME in row}
 
 
 @cache
