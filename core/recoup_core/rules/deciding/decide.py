@@ -44,6 +44,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Valid ones, primaries first, newest first."""
     history: Mapping[str, tuple[PastAttempt, ...]]
     """Every known attempt by account."""
+    same: Mapping[str, tuple[str, ...]] = {}
+    """By account, the others that may be the same card at another gateway: their attempts count as well."""
     acquirer_country: str | None
     uses: Mapping[str, int]
     """How many retries each rule has led to."""
@@ -152,10 +154,22 @@ def check_account(
             currency=situation.amount.currency,
             payment_id=situation.payment_id,
             acquirer_country=situation.acquirer_country,
-            history=situation.history.get(credential.account_key, ()),
+            history=_history(situation, credential),
         )
     )
     return (None if isinstance(verdict, Blocked) else verdict.at), verdict.findings
+
+
+def is_last_account(situation: Situation, credential: Credential) -> bool:
+    """Whether the latest decline was for the account behind a credential, or may have been."""
+    key = credential.account_key
+    return situation.last_account in (None, key, *situation.same.get(key, ()))
+
+
+def _history(situation: Situation, credential: Credential) -> tuple[PastAttempt, ...]:
+    """Every attempt on the account, at whichever gateway: another route is no fresh start."""
+    key = credential.account_key
+    return tuple(past for each in (key, *situation.same.get(key, ())) for past in situation.history.get(each, ()))
 
 
 def _actions(rule: Rule) -> Iterator[tuple[str, RetrySpec | StopSpec]]:
@@ -230,7 +244,7 @@ def unattended_refusal(situation: Situation, credential: Credential) -> str | No
     """
     if situation.last_decline.retryable is Retryable.YES:
         return None
-    same_account = situation.last_account is None or situation.last_account == credential.account_key
+    same_account = is_last_account(situation, credential)
     acted = situation.customer_acted_at is not None and situation.customer_acted_at > situation.last_failed_at
     if not same_account or (acted and situation.last_decline.retryable is Retryable.AFTER_CUSTOMER_ACTION):
         return None

@@ -10,9 +10,10 @@ import msgspec
 
 from recoup_core.rules.deciding.decide import Situation, decide_retry
 from recoup_core.rules.deciding.dunning import DunningSituation, decide_dunning
+from recoup_core.rules.deciding.notice import NoticeSituation, decide_notice
 from recoup_core.rules.deciding.refund import RefundSituation, decide_refund
 from recoup_core.rules.engine.compile import CompiledPolicy
-from recoup_core.rules.facts import DunningFacts, PolicyKind, RefundFacts, RetryFacts
+from recoup_core.rules.facts import DunningFacts, NoticeFacts, PolicyKind, RefundFacts, RetryFacts
 
 
 class AnyDecision(Protocol):
@@ -42,6 +43,9 @@ DECIDERS: Final[Mapping[PolicyKind, Decider]] = {
         facts=msgspec.json.Decoder(DunningFacts),
         situation=msgspec.json.Decoder(DunningSituation),
         decide=decide_dunning,
+    ),
+    PolicyKind.NOTICE: Decider(
+        facts=msgspec.json.Decoder(NoticeFacts), situation=msgspec.json.Decoder(NoticeSituation), decide=decide_notice
     ),
     PolicyKind.REFUND: Decider(
         facts=msgspec.json.Decoder(RefundFacts), situation=msgspec.json.Decoder(RefundSituation), decide=decide_refund

@@ -1,10 +1,11 @@
 """A decision on facts that somebody makes up: the code that decides about real payments, on a made-up history.
 
 What facts leave open is taken to be ordinary: earlier attempts lie evenly between the first failure and now; a planned
-retry is a day ahead; a refund's evidence is there, and who asks has had approved today what the facts say.
+retry is a day ahead; a charge was announced just now, and is made at the same hour of its day; a refund's evidence is
+there, and who asks has had approved today what the facts say.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -17,11 +18,15 @@ from recoup_core.rules.deciding.decide import Situation, decide_retry
 from recoup_core.rules.deciding.deciders import AnyDecision
 from recoup_core.rules.deciding.dunning import DeclinedRetry, DunningSituation, PlannedRetry, decide_dunning
 from recoup_core.rules.deciding.limits import PastAttempt
+from recoup_core.rules.deciding.notice import NoticeSituation, decide_notice
 from recoup_core.rules.deciding.refund import EarlierRefund, RefundSituation, decide_refund
 from recoup_core.rules.deciding.refund_bounds import MAX_EARLIER_REFUNDS
 from recoup_core.rules.engine.compile import CompiledPolicy
-from recoup_core.rules.facts import DunningFacts, Facts, RefundCustomerFacts, RefundFacts, RetryFacts
+from recoup_core.rules.facts import DunningFacts, Facts, NoticeFacts, RefundCustomerFacts, RefundFacts, RetryFacts
+from recoup_core.rules.language.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.language.given import decline_of
+from recoup_core.rules.language.schema import Policy, RetrySpec
+from recoup_core.rules.timing import zone_of
 
 _YESTERDAY: Final = timedelta(days=1)
 _BEFORE_THE_WEEK: Final = timedelta(days=8)
@@ -38,6 +43,9 @@ LAST_YEAR: Final = 2100
 """Made-up times lie between these years: far from where calendars end."""
 
 RETRY_AHEAD: Final = timedelta(days=1)
+
+_PLACES: Final = 16
+"""Ids of made-up credentials: the role below this, the number of the gateway above."""
 
 PAYMENT: Final = UUID(int=0)
 """The made-up payment."""
@@ -65,7 +73,9 @@ def decide_if(policy: CompiledPolicy, facts: Facts, what_if: WhatIf) -> AnyDecis
         return decide_dunning(policy, facts, _dunning(facts, what_if))
     if isinstance(facts, RefundFacts):
         return decide_refund(policy, facts, made_up_refund(policy, facts, what_if))
-    assert isinstance(facts, RetryFacts)  # the third of three kinds
+    if isinstance(facts, NoticeFacts):
+        return decide_notice(policy, facts, made_up_notice(facts, what_if))
+    assert isinstance(facts, RetryFacts)  # the last of four kinds
     return decide_retry(policy, facts, _retry(policy, facts, what_if))
 
 
@@ -82,7 +92,7 @@ def _retry(policy: CompiledPolicy, facts: RetryFacts, what_if: WhatIf) -> Situat
         last_failed_at=what_if.now,
         last_decline=decline,
         last_account=CredentialRole.PRIMARY,
-        credentials=made_up_credentials(facts, first),
+        credentials=made_up_credentials(policy.policy, facts, first),
         history={CredentialRole.PRIMARY.value: _history(facts, decline, first, what_if.now)},
         acquirer_country=what_if.acquirer,
         uses={rule.name: facts.retries if what_if.used is None else what_if.used},
@@ -103,6 +113,22 @@ def _dunning(facts: DunningFacts, what_if: WhatIf) -> DunningSituation:
         retry=planned if facts.retry_planned else None,
         declined=DeclinedRetry(id=UUID(int=facts.retries), at=now) if facts.retries else None,
         exhausted_at=None if facts.retry_planned else now,
+        customer_zone=what_if.zone,
+        country=facts.country,
+    )
+
+
+def made_up_notice(facts: NoticeFacts, what_if: WhatIf) -> NoticeSituation:
+    """Return a situation in which the charge has just been announced; its days are counted as the facts' are."""
+    now, left = what_if.now, facts.card_expires_in_days
+    if left is not None and facts.card_expires_before_charge:
+        left = min(left, facts.charge_in_days - 1)  # 0 of both: it ended before today
+    today = now.astimezone(zone_of(CUSTOMER_ZONE, what_if.zone, facts.country))
+    return NoticeSituation(
+        now=now,
+        announced_at=now,
+        charge_at=(today + timedelta(days=min(facts.charge_in_days, MAX_DAYS))).astimezone(UTC),
+        card_expires=None if left is None else today.date() + timedelta(days=min(left, MAX_DAYS)),
         customer_zone=what_if.zone,
         country=facts.country,
     )
@@ -160,10 +186,22 @@ def _refunds(count: int, together: Money, at: datetime) -> tuple[EarlierRefund, 
     return tuple(EarlierRefund(at=at, amount=none if number else together) for number in range(many))
 
 
-def made_up_credentials(facts: RetryFacts, at: datetime) -> tuple[Credential, ...]:
-    """Return a primary credential such as the facts tell of, and a backup where they say there is one."""
+def made_up_credentials(policy: Policy, facts: RetryFacts, at: datetime) -> tuple[Credential, ...]:
+    """Return a primary credential such as the facts tell of, and a backup where they say there is one.
+
+    They are stored at the gateway of the facts and at every other that the policy's retries name; `role_of` tells the
+    role by the id.
+    """
     roles = (CredentialRole.PRIMARY, CredentialRole.BACKUP) if facts.has_backup else (CredentialRole.PRIMARY,)
-    return tuple(_credential(facts, role, at) for role in roles)
+    actions = (action for rule in policy.rules for action in (rule.action, rule.otherwise))
+    named = (action.gateway for action in actions if isinstance(action, RetrySpec) and action.gateway is not None)
+    gateways = dict.fromkeys((facts.gateway, *named))
+    return tuple(_credential(facts, role, at, place, name) for role in roles for place, name in enumerate(gateways))
+
+
+def role_of(credential_id: UUID) -> CredentialRole:
+    """Return the role of a made-up credential."""
+    return list(CredentialRole)[credential_id.int % _PLACES - 1]
 
 
 def past_attempt(facts: RetryFacts, decline: Decline, at: datetime) -> PastAttempt:
@@ -183,12 +221,12 @@ def past_attempt(facts: RetryFacts, decline: Decline, at: datetime) -> PastAttem
     )
 
 
-def _credential(facts: RetryFacts, role: CredentialRole, at: datetime) -> Credential:
+def _credential(facts: RetryFacts, role: CredentialRole, at: datetime, place: int, gateway: str) -> Credential:
     return Credential(
-        id=UUID(int=1 + list(CredentialRole).index(role)),
+        id=UUID(int=1 + list(CredentialRole).index(role) + _PLACES * place),
         merchant_id="default",
         customer_ref="what-if",
-        gateway=facts.gateway,
+        gateway=gateway,
         token=role,
         account_key=role,
         method=Method(facts.method),

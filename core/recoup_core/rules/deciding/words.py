@@ -7,8 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from recoup_core.rules.deciding.decide import ActionTrace, Explanation, Retry, Stop
-from recoup_core.rules.deciding.dunning import Campaign, DunningExplanation, Quiet
+from recoup_core.rules.deciding.dunning import Campaign, DunningExplanation, Quiet, WantedStep
 from recoup_core.rules.deciding.limits import Finding
+from recoup_core.rules.deciding.notice import NoticeExplanation, Notices, WantedNotice
+from recoup_core.rules.deciding.notice import Quiet as NoNotice
 from recoup_core.rules.deciding.refund import Approve, Deny, Incomplete, ReasonTrace, RefundExplanation, Review
 from recoup_core.rules.engine.trace import ConditionTrace, Outcome, RuleTrace
 from recoup_core.rules.facts import PolicyKind
@@ -37,13 +39,14 @@ _REASONS: Final = {
     "no_time_within_limits": "the limits allow none while the rule does",
 }
 
-AnyOutcome = Retry | Stop | Campaign | Quiet | Approve | Review | Deny | Incomplete
-AnyExplanation = Explanation | DunningExplanation | RefundExplanation
+AnyOutcome = Retry | Stop | Campaign | Quiet | Notices | NoNotice | Approve | Review | Deny | Incomplete
+AnyExplanation = Explanation | DunningExplanation | NoticeExplanation | RefundExplanation
 
 
 _STORED: Final[Mapping[PolicyKind, tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]]] = {
     PolicyKind.RETRY: (msgspec.json.Decoder(Retry | Stop), msgspec.json.Decoder(Explanation)),
     PolicyKind.DUNNING: (msgspec.json.Decoder(Campaign | Quiet), msgspec.json.Decoder(DunningExplanation)),
+    PolicyKind.NOTICE: (msgspec.json.Decoder(Notices | NoNotice), msgspec.json.Decoder(NoticeExplanation)),
     PolicyKind.REFUND: (
         msgspec.json.Decoder(Approve | Review | Deny | Incomplete),
         msgspec.json.Decoder(RefundExplanation),
@@ -73,11 +76,13 @@ def outcome_words(outcome: AnyOutcome) -> str:
         case Stop():
             return f"stop: {_plain(outcome.reason)}"
         case Campaign():
-            count = len(outcome.steps)
-            first = f", the first one at {moment(outcome.steps[0].at)}" if count else ""
-            return f"{count} dunning step{'s' if count != 1 else ''} to come{first}"
+            return f"{_counted('dunning step', outcome.steps)} to come{_first(outcome.steps)}"
         case Quiet():
             return f"no dunning: {_plain(outcome.reason)}"
+        case Notices():
+            return f"{_counted('notice', outcome.steps)} to come{_first(outcome.steps)}"
+        case NoNotice():
+            return f"no notice: {_plain(outcome.reason)}"
         case Approve():
             return "approve"
         case Review():
@@ -86,6 +91,14 @@ def outcome_words(outcome: AnyOutcome) -> str:
             return f"deny: {_plain(outcome.reason)}"
         case Incomplete():
             return f"incomplete: {', '.join(map(_plain, outcome.missing))} needed"
+
+
+def _counted(what: str, steps: Sequence[WantedStep | WantedNotice]) -> str:
+    return f"{len(steps)} {what}{'s' if len(steps) != 1 else ''}"
+
+
+def _first(steps: Sequence[WantedStep | WantedNotice]) -> str:
+    return f", the first one at {moment(steps[0].at)}" if steps else ""
 
 
 def _review_words(review: Review) -> Iterator[str]:
@@ -110,7 +123,7 @@ def explanation_lines(explanation: AnyExplanation, *, full: bool = True) -> Iter
     for rule in explanation.rules:
         if full or rule.fired:
             yield from _rule_lines(rule)
-    if isinstance(explanation, DunningExplanation):
+    if isinstance(explanation, DunningExplanation | NoticeExplanation):
         for step in explanation.steps:
             when = moment(step.at) if step.at else "not planned"
             yield f"{step.key.partition('#')[0]}: {when}: {'; '.join(step.because)}"

@@ -14,6 +14,7 @@ from recoup_core.rules.facts.declare import (
     Vocabulary,
 )
 from recoup_core.rules.facts.dunning import DUNNING, DunningFacts
+from recoup_core.rules.facts.notice import NOTICE, NoticeFacts
 from recoup_core.rules.facts.refund import (
     REFUND,
     AgentFacts,
@@ -27,6 +28,7 @@ __all__ = [
     "COUNTRIES",
     "CURRENCIES",
     "DUNNING",
+    "NOTICE",
     "REFUND",
     "RETRY",
     "VOCABULARIES",
@@ -38,6 +40,7 @@ __all__ = [
     "FactKind",
     "Facts",
     "Interval",
+    "NoticeFacts",
     "PolicyKind",
     "RefundCustomerFacts",
     "RefundFacts",
@@ -47,5 +50,5 @@ __all__ = [
     "Vocabulary",
 ]
 
-VOCABULARIES: Final[Mapping[PolicyKind, Vocabulary]] = {each.kind: each for each in (RETRY, DUNNING, REFUND)}
+VOCABULARIES: Final[Mapping[PolicyKind, Vocabulary]] = {each.kind: each for each in (RETRY, DUNNING, REFUND, NOTICE)}
 """What policies of each kind may ask about."""

@@ -23,13 +23,15 @@ class PolicyKind(StrEnum):
     """Which messages, subscription changes and tasks accompany a case."""
     REFUND = "refund"
     """Whether a refund is approved, reviewed (by whom) or denied."""
+    NOTICE = "notice"
+    """What a customer is told before a charge."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What conditions of every kind may ask about."""
 
     amount: Money
-    """What is still owed, or asked back."""
+    """What is still owed, asked back, or going to be charged."""
     method: str
     network: str | None = None
     gateway: str

@@ -19,12 +19,18 @@ _OTHER_KEYS: Final = ("kind", "note")
 KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "roles": ("agent", "support_lead", "finance", "finance_director", "operator", "admin"),
     "templates": (
+        "card_expiring",
+        "card_expiring_2",
         "debit_notice",
+        "debit_prenotification",
         "final_notice",
         "last_reminder",
         "payment_failed",
+        "payment_received",
         "reminder",
         "reminder_2",
+        "upcoming_charge",
+        "upcoming_renewal",
         "update_payment_method",
         "update_reminder",
         "update_reminder_2",
@@ -45,10 +51,15 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     """Per list of `LISTS` what a names file says; a list that it doesn't have is not declared."""
     source: str = ""
     """The file, for messages."""
+    templates: tuple[str, ...] = ()
+    """Templates that the installation has besides those that come with Recoup."""
 
     def words(self, what: str) -> tuple[str, ...] | None:
         """Return the words of a list: the declared ones, else those that come with Recoup, else None: any will do."""
-        return self.listed.get(what, KNOWN.get(what))
+        if what in self.listed:
+            return self.listed[what]
+        own = self.templates if what == "templates" else ()
+        return (*KNOWN[what], *own) if what in KNOWN else None
 
     def declared(self, what: str) -> bool:
         """Return whether a file lists these."""

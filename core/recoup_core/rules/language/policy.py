@@ -11,6 +11,7 @@ from recoup_core.rules.language.actions import Action
 from recoup_core.rules.language.applies import AppliesTo
 from recoup_core.rules.language.conditions import Condition
 from recoup_core.rules.language.examples import Example
+from recoup_core.rules.language.late import LateSuccess
 from recoup_core.rules.language.reasons import Reasons
 from recoup_core.rules.language.timelines import Timeline
 
@@ -45,6 +46,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     balance_retries: tuple[timedelta, ...] | None = None
     """Of a refund policy: the waits before a refund is tried again that the balance at the gateway had no money for;
     none: a person is asked at once; None: the policy doesn't say."""
+    late_success: LateSuccess = LateSuccess.ACCEPT
+    """Of a retry policy: what becomes of money that comes in after the debt was given up."""
     define: Mapping[str, Condition]
     rules: tuple[Rule, ...]
     examples: tuple[Example, ...]

@@ -89,7 +89,10 @@ _ACTIONS: Final = {
         "A step comes after the debt was given up or the subscription ended.",
         "Move it before, or drop it.",
     ),
-    "duplicate_step": ("A rule has the same step twice at one time.", "Keep one; name all channels in one `by`."),
+    "duplicate_step": (
+        "A rule has the same step, or notice, twice at one time.",
+        "Keep one; name all channels in one `by`.",
+    ),
     "currencies_differ": (
         "A currency is in one bound of `approve` and not in another.",
         "List it in each: what can't be told to be within a bound is never approved.",
@@ -117,7 +120,10 @@ _ACTIONS: Final = {
 _EXAMPLES: Final = {
     "example_failed": ("Another rule fires for an example.", "Mend the rule or the example: one of them is wrong."),
     "answer_failed": ("A refund example gets another answer.", "Mend the bounds or the example: one is wrong."),
-    "impossible_facts": ("An example gives facts that never come together.", "Give amounts in one currency, above 0."),
+    "impossible_facts": (
+        "An example or a timeline gives facts that never come together.",
+        "Leave out what follows from the rest; amounts are in one currency, above 0.",
+    ),
     "example_outside": ("An example's facts are outside `applies_to`.", "Give facts that the policy is for."),
     "unknown_rule": ("An example expects a rule that there is not.", "Take the near name."),
 }
@@ -129,16 +135,57 @@ _TIMELINES: Final = {
         "The message has both; mend the one that is wrong.",
     ),
     "timeline_order": (
-        "The failures and times of a timeline don't fit each other.",
+        "The failures or times of a timeline don't fit each other.",
         "Put them in the order they happen.",
     ),
     "timeline_outside": ("A timeline's facts are outside `applies_to`.", "Give facts that the policy is for."),
-    "told_by_timeline": ("A fact is given that follows from `failures`.", "Leave it out."),
+    "told_by_timeline": ("A fact is given that follows from the sequence.", "Leave it out."),
 }
 _FOLDER: Final = {
     "duplicate_names": ("A second file lists names.", "Put all lists into one file."),
     "duplicate_policy": ("Two policies of a kind have one name.", "Rename one."),
     "engine_disagrees": ("The two evaluators differ on this policy.", "Report it: this is a fault of Recoup."),
+}
+_TEMPLATES: Final = {
+    "template_file_name": ("A file of templates has a name that none has.", "Call it `<template>/<language>.txt`."),
+    "template_forbidden": ("A template does more than fill words in.", "Use variables, filters, functions and `if`."),
+    "template_insecure_link": ("A link doesn't begin with https.", "Use the page's https address."),
+    "template_long_subject": ("A subject is too long, or has several lines.", "Keep it in one line of 78 characters."),
+    "template_missing_language": (
+        "A template lacks a language that others have.",
+        "Translate it.",
+    ),
+    "template_missing_part": (
+        "A template lacks text, subject or SMS.",
+        "Write the file that the hint names.",
+    ),
+    "template_no_unsubscribe_link": ("A mail has no way to be left alone.", "Add a link to `unsubscribe_url`."),
+    "template_no_update_link": (
+        "A template asks for money and doesn't lead to the page to pay.",
+        "Add the button, or say `{# no-link: why #}`.",
+    ),
+    "template_not_for": (
+        "A policy sends a template that speaks of what its messages don't have.",
+        "Take another template, or ask in it: `{% if upcoming %}`.",
+    ),
+    "template_subject": ("A template speaks of a debt and of a charge to come.", "Ask first which of them is there."),
+    "template_syntax": ("A template can't be read.", "Close each `{{`, `{%` and `if`."),
+    "template_too_long": (
+        "A file of templates is larger than 32 KiB.",
+        "Shorten it; long mails are cut off.",
+    ),
+    "template_unformatted": ("A value is printed without the filter that fits it.", "Take the filter in the hint."),
+    "template_unguarded": (
+        "A variable may be missing where it is used.",
+        "Put it inside `{% if ... %}`.",
+    ),
+    "template_unknown_filter": ("There is no such filter.", "Take the near name; docs/templates.md lists them."),
+    "template_unknown_function": ("There is no such function.", "Take the near name; docs/templates.md lists them."),
+    "template_unknown_variable": ("There is no such variable.", "Take the near name; docs/templates.md lists them."),
+    "template_words": (
+        "The words that a language shares are incomplete.",
+        "Copy `_words/en.toml`, translate.",
+    ),
 }
 _LINT: Final = {
     "unreachable_rule": (Severity.ERROR, "A rule can never fire.", "Move it up, or narrow what stands above it."),
@@ -156,6 +203,16 @@ _LINT: Final = {
         Severity.ERROR,
         "A subscription is suspended, or a debt given up, before the customer was told or while retries go on.",
         "Let a message come first, and let the step wait for `on: exhausted`.",
+    ),
+    "late_notice": (
+        Severity.WARNING,
+        "A notice can never come as long before the charge, or the card's end, as it says.",
+        "Shorten `ahead`, or let the rule fire earlier.",
+    ),
+    "idle_notice": (
+        Severity.WARNING,
+        "A notice about the end of a card stands in a rule for charges before which no card ends.",
+        "Move it to a rule with `card_expires_before_charge: true`.",
     ),
     "approval_gap": (
         Severity.WARNING,
@@ -208,6 +265,7 @@ GROUPS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "Examples": _EXAMPLES,
     "Timelines": _TIMELINES,
     "Policies beside each other": _FOLDER,
+    "Templates": _TEMPLATES,
 }
 """The codes of what can't be read as it stands, by where it goes wrong."""
 

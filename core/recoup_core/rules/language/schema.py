@@ -18,6 +18,7 @@ from recoup_core.rules.language.effort import MAX_CONSTANTS, constants
 from recoup_core.rules.language.errors import Placed, PolicyInvalid, Problem, Report, shown
 from recoup_core.rules.language.example_check import check_examples
 from recoup_core.rules.language.examples import MAX_EXAMPLES, Example, read_example
+from recoup_core.rules.language.late import LATE_SUCCESS, LateSuccess, read_late_success
 from recoup_core.rules.language.policy import Policy, Rule, digest_of
 from recoup_core.rules.language.reasons import read_reasons, with_reasons
 from recoup_core.rules.language.timeline_reader import TIMELINE_KINDS, read_timelines
@@ -47,6 +48,7 @@ REQUIRED_KEYS: Final = ("kind", "name", "applies_to", "rules", "examples")
 POLICY_KEYS: Final = ("kind", "name", "note", "applies_to", "define", "rules", "examples")
 KIND_KEYS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {
     **dict.fromkeys(TIMELINE_KINDS, ("timelines",)),
+    PolicyKind.RETRY: ("timelines", LATE_SUCCESS),
     PolicyKind.REFUND: ("effective", "reasons", BALANCE_RETRIES),
 }
 """Keys that only policies of one kind have."""
@@ -105,7 +107,7 @@ class _At(msgspec.Struct, frozen=True):
 
 
 _FIRST: Final = {
-    "kind": "retry, dunning or refund",
+    "kind": "retry, dunning, refund or notice",
     "name": "like `name: cards`",
     "applies_to": "like {method: card}; {} for every payment",
     "rules": "a list, each `- name: ...`; the first rule that fits decides",
@@ -142,6 +144,7 @@ class _PolicyReader:
         scope, dates = root.get("applies_to"), root.get("effective")
         applies_to = None if scope is None else read_applies_to(scope, dates, self.conditions)
         waits = self._balance_retries()
+        late = self._late_success()
         self._define(root.get("define"))
         rules = self._rules(root.get("rules"))
         self.rules_hold = not self.report.problems
@@ -159,6 +162,7 @@ class _PolicyReader:
             applies_to=applies_to,
             reasons=self.reasons,
             balance_retries=waits,
+            late_success=late or LateSuccess.ACCEPT,
             define=self.conditions.defined,
             rules=rules,
             examples=examples,
@@ -168,6 +172,10 @@ class _PolicyReader:
     def _balance_retries(self) -> tuple[timedelta, ...] | None:
         node = self.root.get(BALANCE_RETRIES) if BALANCE_RETRIES in KIND_KEYS.get(self.kind, ()) else None
         return None if node is None else read_balance_retries(node, self.report)
+
+    def _late_success(self) -> LateSuccess | None:
+        node = self.root.get(LATE_SUCCESS) if LATE_SUCCESS in KIND_KEYS.get(self.kind, ()) else None
+        return None if node is None else read_late_success(node, self.report)
 
     def _keys(self, mapping: Map, what: str, known: tuple[str, ...], required: tuple[str, ...]) -> None:
         for key, _ in mapping.entries:

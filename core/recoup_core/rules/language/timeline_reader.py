@@ -5,7 +5,7 @@ where none is given.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import available_timezones
@@ -17,7 +17,17 @@ from recoup_core.rules.facts.stops import StopReason
 from recoup_core.rules.language.condition_reader import ConditionReader
 from recoup_core.rules.language.errors import shown
 from recoup_core.rules.language.examples import read_given
-from recoup_core.rules.language.timelines import ON, QUIET, RETRY, STOP, Expected, Timeline, moment_of
+from recoup_core.rules.language.timelines import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    ON,
+    QUIET,
+    RETRY,
+    STOP,
+    Expected,
+    Timeline,
+    moment_of,
+)
 from recoup_core.rules.language.yamltext import Map, Node, Scalar, Seq, as_int, as_list, as_map, as_text
 
 MAX_TIMELINES: Final = 200
@@ -34,8 +44,16 @@ LAST_DAY: Final = 31
 SUCCESS: Final = "success"
 """In place of a decline: the retry brought the money."""
 
-TOLD: Final = frozenset({"attempt", "retries", "days_since_failure", "retry_planned", "stop_reason"})
-"""Facts that follow from `failures` and are never given."""
+_OF_FAILURES: Final = frozenset({"attempt", "retries", "days_since_failure", "retry_planned", "stop_reason"})
+TOLD: Final[Mapping[PolicyKind, tuple[frozenset[str], str]]] = {
+    PolicyKind.RETRY: (_OF_FAILURES, "`failures`"),
+    PolicyKind.DUNNING: (_OF_FAILURES, "`failures`"),
+    PolicyKind.NOTICE: (
+        frozenset({"charge_in_days", "card_expires_in_days", "card_expires_before_charge"}),
+        "`start`, `charge` and `expires`",
+    ),
+}
+"""Facts that are never given, and the keys that they follow from."""
 
 OF_DECLINE: Final = (
     "decline",
@@ -49,9 +67,16 @@ OF_DECLINE: Final = (
 """Facts that one failure may tell."""
 
 _COMMON: Final = ("name", "given", "start", "zone", "failures", "expect")
+_NEEDED: Final = ("name", "start", "failures", "expect")
 TIMELINE_KEYS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {
     PolicyKind.RETRY: (*_COMMON, "paydays", "acquirer"),
     PolicyKind.DUNNING: (*_COMMON, "retries", "stop"),
+    PolicyKind.NOTICE: ("name", "given", "start", "zone", "charge", "expires", "expect"),
+}
+TIMELINE_NEEDS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {
+    PolicyKind.RETRY: _NEEDED,
+    PolicyKind.DUNNING: _NEEDED,
+    PolicyKind.NOTICE: ("name", "start", "charge", "expect"),
 }
 TIMELINE_KINDS: Final = tuple(TIMELINE_KEYS)
 """Kinds of policies that run over time."""
@@ -67,7 +92,10 @@ TIMELINE_STEPS: Final[Mapping[PolicyKind, tuple[str, ...]]] = {
         "write_off",
         QUIET,
     ),
+    PolicyKind.NOTICE: ("message", "task", QUIET),
 }
+MAY_BE_SILENT: Final = frozenset({PolicyKind.DUNNING, PolicyKind.NOTICE})
+"""Kinds whose timelines may expect nothing: it was paid, or announced, before anything was due."""
 SWITCHES: Final = frozenset({"pause_subscription", "cancel_subscription", "write_off"})
 
 
@@ -113,10 +141,10 @@ class _TimelineReader:
             self.zone = self._zone(zone)
         read: dict[str, Any] = {}
         for key, value in mapping.entries:
-            how = _READ.get(key.text)
+            how = _READ.get(key.text) if key.text in TIMELINE_KEYS[self.kind] else None
             if how is not None:
                 read[key.text] = how(self, value)
-        needed = all(name in read for name in ("name", "start", "failures", "expect"))
+        needed = all(name in read for name in TIMELINE_NEEDS[self.kind])
         if not needed or None in read.values() or (zone is not None and self.zone is None):
             return None
         timeline = Timeline(**{"given": {}, **read}, zone=self.zone, line=mapping.line, column=mapping.column)
@@ -128,12 +156,15 @@ class _TimelineReader:
             if key.text not in known:
                 hint = self.report.suggest(key.text, known)
                 self.report.add(key, "unknown_key", f"a timeline has no key {shown(key.text)}", hint)
-        for name in ("name", "start", "failures", "expect"):
+        for name in TIMELINE_NEEDS[self.kind]:
             if mapping.get(name) is None:
                 self.report.add(mapping, "missing_key", f"a timeline needs `{name}`")
 
     def _in_order(self, timeline: Timeline, mapping: Map) -> bool:
-        """Hold a dunning timeline's retries to its failures, one retry for each failure but the first."""
+        """Hold a dunning timeline's retries to its failures, one for each but the first; a charge to its start."""
+        if timeline.charge is not None and timeline.charge <= timeline.start:
+            self.report.add(mapping.get("charge") or mapping, "timeline_order", "`charge` must follow `start`")
+            return False
         if self.kind is not PolicyKind.DUNNING:
             return True
         times, at = (timeline.start, *timeline.retries), mapping.get("retries") or mapping
@@ -155,9 +186,10 @@ class _TimelineReader:
 
     def given(self, node: Node) -> Mapping[str, Any] | None:
         given = read_given(node, self.reader)
-        told = sorted(TOLD & given.keys()) if given else []
+        follows, where = TOLD[self.kind]
+        told = sorted(follows & given.keys()) if given else []
         for name in told:
-            self.report.add(node, "told_by_timeline", f"{shown(name)} follows from `failures` and can't be given")
+            self.report.add(node, "told_by_timeline", f"{shown(name)} follows from {where} and can't be given")
         return None if told else given
 
     def _zone(self, node: Node) -> str | None:
@@ -177,6 +209,14 @@ class _TimelineReader:
             hint = "write 2026-03-13T06:00, local in `zone`, or with Z or +01:00 behind it; not an hour the clocks skip"
             self.report.add(node, "bad_moment", f"a time can't be {shown(text)}", hint)
         return at
+
+    def expires(self, node: Node) -> date | None:
+        text = self.reader.constants.date(node, "`expires`")
+        day = None if text is None else date.fromisoformat(text)
+        if day is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
+            self.report.add(node, "out_of_range", f"`expires` lies between {FIRST_YEAR} and {LAST_YEAR}")
+            return None
+        return day
 
     def paydays(self, node: Node) -> tuple[int, ...] | None:
         items = as_list(node, "`paydays`", self.report, most=LAST_DAY)
@@ -227,8 +267,8 @@ class _TimelineReader:
         return told
 
     def expect(self, node: Node) -> tuple[Expected, ...] | None:
-        if self.kind is PolicyKind.DUNNING and isinstance(node, Seq) and not node.items:
-            return ()  # paid before anything was due
+        if self.kind in MAY_BE_SILENT and isinstance(node, Seq) and not node.items:
+            return ()
         items = as_list(node, "`expect`", self.report, most=MAX_EXPECTED)
         steps = [self._expected(item) for item in items or ()]
         return None if items is None or None in steps else tuple(step for step in steps if step is not None)
@@ -295,6 +335,8 @@ _READ: Final[Mapping[str, Callable[[_TimelineReader, Node], Any]]] = {
     "acquirer": _TimelineReader.acquirer,
     "stop": _TimelineReader.stop,
     "retries": _TimelineReader.retries,
+    "charge": _TimelineReader.moment,
+    "expires": _TimelineReader.expires,
     "failures": _TimelineReader.failures,
     "expect": _TimelineReader.expect,
 }

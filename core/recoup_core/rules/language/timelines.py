@@ -4,7 +4,7 @@ Read by `rules/language/timeline_reader.py`, run by `rules/study/rehearsal.py`.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -28,7 +28,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """One step that must come next."""
 
     what: str
-    """`retry`, `stop`, `quiet`, or what a dunning step does."""
+    """`retry`, `stop`, `quiet`, or what a dunning step or a notice does."""
     at: datetime | None = None
     """Aware UTC; None for `stop` and `quiet`."""
     detail: str | None = None
@@ -40,22 +40,26 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens to a payment, and what the policy must do about it."""
+    """What happens to a payment, or a charge that is to come, and what the policy must do about it."""
 
     name: str
     given: Mapping[str, Any]
     start: datetime
-    """When the first attempt failed; aware UTC."""
+    """When the first attempt failed, or the charge was announced; aware UTC."""
     zone: str | None = None
     """The customer's, IANA; None: their country's main one."""
     paydays: tuple[int, ...] = ()
     acquirer: str | None = None
-    failures: tuple[Mapping[str, Any] | None, ...]
+    failures: tuple[Mapping[str, Any] | None, ...] = ()
     """The facts that each failure tells, the first one at `start`; None, at the end only: the retry succeeded."""
     retries: tuple[datetime, ...] = ()
     """For dunning: when the retries between the failures were made."""
     stop: str = StopReason.EXHAUSTED.value
     """For dunning: why no retry follows the last failure."""
+    charge: datetime | None = None
+    """For notices: when the charge is to be made; aware UTC."""
+    expires: date | None = None
+    """For notices: the last day on which the card is good."""
     expect: tuple[Expected, ...]
     line: int
     column: int

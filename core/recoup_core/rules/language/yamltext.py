@@ -212,7 +212,8 @@ def read_tree(text: str, report: Report) -> Node | None:
 
 def _only_document(roots: list[Node], report: Report) -> Node | None:
     if not roots or (isinstance(roots[0], Scalar) and roots[0].plain and roots[0].text == ""):
-        hint = "start with `kind: retry`, `dunning` or `refund`; policies/README.md has a whole policy to begin with"
+        kinds = "`kind: retry`, `dunning`, `notice` or `refund`"
+        hint = f"start with {kinds}; policies/README.md has a whole policy to begin with"
         report.add(None, "empty", "the file is empty", hint)
         return None
     if len(roots) > 1:

@@ -60,16 +60,17 @@ def check_set(files: Iterable[PolicyFile], problems: Iterable[Problem] = (), *, 
 
 
 def review_set(
-    files: Iterable[PolicyFile], problems: Iterable[Problem] = (), *, called: str
+    files: Iterable[PolicyFile], problems: Iterable[Problem] = (), *, called: str, templates: Iterable[str] = ()
 ) -> tuple[PolicySet, tuple[Problem, ...]]:
     """Return the policies of a set of files that can be read, and all that is wrong or doubtful, those given included.
 
+    `templates`: those that there are besides the ones that come with Recoup.
     Lint also looks at policies of which only the examples are wrong, for it may be why no example fits.
     """
     found = list(problems)
     policies: list[Policy] = []
     linted: list[Policy] = []
-    names = Names()
+    names = Names(templates=tuple(templates))
     for file in files:
         if is_names(file.text):
             names = _names(file, names, found)
@@ -97,7 +98,7 @@ def _names(file: PolicyFile, before: Names, problems: list[Problem]) -> Names:
         return before
     names, wrong = read_names(file.text, source=file.name)
     problems.extend(wrong)
-    return names or before
+    return before if names is None else msgspec.structs.replace(names, templates=before.templates)
 
 
 def _files(directory: Path, problems: list[Problem]) -> list[Path]:

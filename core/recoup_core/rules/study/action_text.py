@@ -5,6 +5,7 @@ from datetime import time
 from typing import Final
 
 from recoup_core.domain.payment import CredentialRole
+from recoup_core.rules.language.actions.notices import NoticeOn, NoticeSpec, NoticesSpec
 from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec
 from recoup_core.rules.language.actions.retry import Day, RetrySpec, StopSpec
 from recoup_core.rules.language.actions.review import ReviewSpec
@@ -33,6 +34,12 @@ _MOMENTS: Final = {
     On.EXHAUSTED: "when retries are exhausted",
 }
 
+_CHARGES: Final = {
+    NoticeOn.ANNOUNCED: "when the charge is announced",
+    NoticeOn.BEFORE_CHARGE: "the charge",
+    NoticeOn.BEFORE_EXPIRY: "the card ends",
+}
+
 
 def rule_lines(rule: Rule) -> tuple[str, ...]:
     """Say what a rule does; a campaign is a line a step."""
@@ -51,8 +58,10 @@ def action_lines(action: Action) -> tuple[str, ...]:
             return (f"stop: {reason.value.replace('_', ' ')}",)
         case StepsSpec(steps=steps):
             return tuple(_step(step) for step in steps)
+        case NoticesSpec(notices=notices):
+            return tuple(_notice(notice) for notice in notices)
         case QuietSpec(reason=reason):
-            return (f"no dunning: {reason}",)
+            return (f"nothing is said: {reason}",)
         case ApproveSpec():
             return (_approve(action),)
         case ReviewSpec():
@@ -95,6 +104,15 @@ def _step(step: StepSpec) -> str:
         when = f"after {_MOMENTS[step.on]}" if step.on is On.AFTER_RETRY else _MOMENTS[step.on]
     window = "" if step.between is None else f", {_window(step.between, step.zone)}"
     return f"{when}{window}: {_do(step.do)}"
+
+
+def _notice(notice: NoticeSpec) -> str:
+    if notice.ahead is not None:
+        when = f"{in_words(notice.ahead)} before {_CHARGES[notice.on]}"
+    else:
+        when = f"{in_words(notice.after)} after the charge is announced" if notice.after else _CHARGES[notice.on]
+    window = "" if notice.between is None else f", {_window(notice.between, notice.zone)}"
+    return f"{when}{window}: {_do(notice.do)}"
 
 
 def _do(action: StepAction) -> str:

@@ -154,6 +154,9 @@ def without_tokens(situation: str) -> bytes:
         values["last_account"] = numbered(values["last_account"])
     if "history" in values:
         values["history"] = {numbered(account): past for account, past in values["history"].items()}
+    if "same" in values:
+        same = values["same"].items()
+        values["same"] = {numbered(account): [numbered(each) for each in others] for account, others in same}
     return _clean(msgspec.json.encode(values).decode())
 
 

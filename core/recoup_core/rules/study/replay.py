@@ -34,9 +34,11 @@ class KeptDecision(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     merchant_id: str
     case_id: UUID | None = None
-    """The recovery case it was made about; None: it was about a refund."""
+    """The recovery case it was made about; None: it was about something else."""
     refund_id: UUID | None = None
     """The refund that it was made about."""
+    charge_id: UUID | None = None
+    """The upcoming charge that it was made about."""
     kind: str
     policy_digest: str
     rule: str
@@ -85,6 +87,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     merchant_id: str
     case_id: UUID | None = None
     refund_id: UUID | None = None
+    charge_id: UUID | None = None
     kind: str
     policy_digest: str
     decided_at: datetime
@@ -93,7 +96,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def about(self) -> str:
-        """What was decided about, for people: the case or the refund, by its id."""
+        """What was decided about, for people: the case, the refund or the upcoming charge, by its id."""
+        if self.charge_id is not None:
+            return f"upcoming charge {self.charge_id}"
         return f"case {self.case_id}" if self.refund_id is None else f"refund {self.refund_id}"
 
 
@@ -201,6 +206,7 @@ def _difference(row: KeptDecision, because: str, details: tuple[Detail, ...] = (
         merchant_id=row.merchant_id,
         case_id=row.case_id,
         refund_id=row.refund_id,
+        charge_id=row.charge_id,
         kind=row.kind,
         policy_digest=row.policy_digest,
         decided_at=row.decided_at,

@@ -4,7 +4,7 @@ Pure: no clock, no randomness. The caller passes `now`; jitter comes from the se
 of the rule at once, or the rule doesn't apply and says why.
 """
 
-from recoup_core.rules.timing.calendar import is_business_day, payday_on
+from recoup_core.rules.timing.calendar import is_business_day, is_holiday, payday_on
 from recoup_core.rules.timing.hours import first_within, last_within, zone_of
 from recoup_core.rules.timing.plan import (
     MAX_SEARCH_DAYS,
@@ -25,6 +25,7 @@ __all__ = [
     "first_within",
     "in_words",
     "is_business_day",
+    "is_holiday",
     "last_within",
     "next_time",
     "payday_on",

@@ -31,6 +31,11 @@ def is_business_day(day: date, country: str | None) -> bool:
     return day not in _days_off((country or "").upper(), day.year)
 
 
+def is_holiday(day: date, country: str | None) -> bool:
+    """Return whether the day is a public holiday of the country; one that is not known keeps none."""
+    return day in _holidays((country or "").upper(), day.year)
+
+
 def payday_on(day: date, days: tuple[int, ...], country: str | None) -> str | None:
     """Return why the day is a payday, in words, or None.
 
@@ -59,6 +64,14 @@ def _days_off(country: str, year: int) -> frozenset[date]:
             country, subdiv=_SUBDIVISION.get(country), years=year, categories=tuple(sorted(categories))
         )
     return frozenset(day for day in everyday if not known.is_working_day(day))
+
+
+@lru_cache(maxsize=MAX_CALENDARS)
+def _holidays(country: str, year: int) -> frozenset[date]:
+    try:
+        return frozenset(holidays.country_holidays(country, subdiv=_SUBDIVISION.get(country), years=year))
+    except NotImplementedError:
+        return frozenset()
 
 
 @lru_cache(maxsize=MAX_CALENDARS)

@@ -8,6 +8,7 @@ import msgspec
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.facts.stops import StopReason
 from recoup_core.rules.language.actions.dunning import DunningReader
+from recoup_core.rules.language.actions.notices import NoticeOn, NoticeReader, NoticeSpec, NoticesSpec
 from recoup_core.rules.language.actions.refund import ApproveSpec, DenySpec, RefundReader
 from recoup_core.rules.language.actions.retry import Day, RetryReader, RetrySpec, StopSpec
 from recoup_core.rules.language.actions.review import ReviewSpec
@@ -22,6 +23,9 @@ __all__ = [
     "ApproveSpec",
     "Day",
     "DenySpec",
+    "NoticeOn",
+    "NoticeSpec",
+    "NoticesSpec",
     "On",
     "QuietSpec",
     "RetrySpec",
@@ -32,7 +36,7 @@ __all__ = [
     "StopSpec",
 ]
 
-Action = RetrySpec | StopSpec | StepsSpec | QuietSpec | ApproveSpec | ReviewSpec | DenySpec
+Action = RetrySpec | StopSpec | StepsSpec | NoticesSpec | QuietSpec | ApproveSpec | ReviewSpec | DenySpec
 
 
 class ActionLanguage(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,11 @@ ACTIONS: Final[Mapping[PolicyKind, ActionLanguage]] = {
         read={"approve": RefundReader.approve, "review": RefundReader.review, "deny": RefundReader.deny},
         final=frozenset({"review", "deny"}),
         together=RefundReader.together,
+    ),
+    PolicyKind.NOTICE: ActionLanguage(
+        reader=NoticeReader,
+        read={"notices": NoticeReader.notices, "quiet": NoticeReader.quiet},
+        final=frozenset({"notices", "quiet"}),
     ),
 }
 """The actions of each kind of policy."""

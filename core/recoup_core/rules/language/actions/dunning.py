@@ -2,50 +2,34 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
 from recoup_core.domain.recovery import StepKind
+from recoup_core.rules.language.actions.spoken import Contradiction, SpokenReader, read_step, usual_contradictions
 from recoup_core.rules.language.actions.steps import (
-    LEAST_NOTICE,
     SUBSCRIPTION_STEPS,
     CancelSubscription,
     DowngradeSubscription,
     Message,
     On,
     PauseSubscription,
-    QuietSpec,
     StepAction,
     StepSpec,
     StepsSpec,
     Task,
     WriteOff,
 )
-from recoup_core.rules.language.actions.values import MAX_WAIT, ValueReader
 from recoup_core.rules.language.errors import shown
-from recoup_core.rules.language.yamltext import Map, Node, Scalar, Seq, as_bool, as_list, as_map, as_text
+from recoup_core.rules.language.yamltext import Map, Node, as_bool, as_list, as_text
 
 MAX_STEPS: Final = 40
 """Steps of one rule; a customer who needs more letters needs a person."""
 
-_MAYBE_MISSPELT: Final = frozenset({"missing_key", "no_effect"})
-"""What is not said of a step with a misspelt key: it may be the one that is missed."""
-
-MAX_CHANNELS: Final = 5
-MAX_TASK_TEXT: Final = 200
-MAX_REASON: Final = 200
-
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 _PLAN: Final = re.compile(r"[^\s\"'\\*](?:[^\"'\\\n]{0,62}[^\s\"'\\])?")
 
 
-class DunningReader(ValueReader):
+class DunningReader(SpokenReader):
     """Reads the actions of one dunning policy."""
-
-    def quiet(self, node: Node) -> QuietSpec | None:
-        """Read why there is no dunning."""
-        reason = self._short(node, "`quiet`", MAX_REASON)
-        return None if reason is None else QuietSpec(reason=reason)
 
     def steps(self, node: Node) -> StepsSpec | None:
         """Read the steps of a campaign; what repeats itself or comes after the end is refused."""
@@ -64,64 +48,13 @@ class DunningReader(ValueReader):
         return StepsSpec(steps=tuple(step for _, step in placed)) if len(placed) == len(items) else None
 
     def _step(self, node: Node) -> StepSpec | None:
-        mapping = as_map(node, "a step", self.report)
-        if mapping is None:
-            return None
-        fields: dict[str, Any] = {}
-        misspelt = False
-        for key, value in mapping.entries:
-            read = STEP_FIELDS.get(key.text) or STEP_ACTIONS.get(key.text)
-            if read is None:
-                hint = self.report.suggest(key.text, (*STEP_FIELDS, *STEP_ACTIONS))
-                self.report.add(key, "unknown_key", f"a step has no key {shown(key.text)}", hint)
-                misspelt = True
-                continue
-            fields[key.text] = read(self, value)
-        found = _contradictions(mapping, fields)
-        problems = [each for each in found if not (misspelt and each[1] in _MAYBE_MISSPELT)]
-        for at, code, message in problems:
-            self.report.add(mapping.get(at) or mapping, code, message)
-        good = not misspelt and None not in fields.values()
-        return _built(fields) if good and not problems else None
+        fields = read_step(self, node, "a step", STEP_FIELDS | STEP_ACTIONS, _contradictions)
+        return None if fields is None else _built(fields)
 
     def on(self, node: Node) -> On | None:
         """Read what the step's time is counted from."""
         word = self.word(node, "`on`", tuple(on.value for on in On))
         return None if word is None else On(word)
-
-    def after(self, node: Node) -> timedelta | None:
-        """Read how long after its moment the step comes."""
-        return self.duration(node, "`after`", MAX_WAIT)
-
-    def ahead(self, node: Node) -> timedelta | None:
-        """Read how long before its retry the step comes."""
-        ahead = self.duration(node, "`ahead`", MAX_WAIT)
-        if ahead is None or ahead >= LEAST_NOTICE:
-            return ahead
-        self.report.add(node, "bad_duration", "`ahead` is at least 1h; later than that a notice is left out")
-        return None
-
-    def by(self, node: Node) -> tuple[str, ...] | None:
-        """Read the channels of a message: one, or a list."""
-        items: tuple[Node, ...] | None = (node,)
-        if isinstance(node, Seq):
-            items = as_list(node, "`by`", self.report, most=MAX_CHANNELS)
-        if items is None:
-            return None
-        channels = [self._name(item, "a channel") for item in items]
-        for number, (item, channel) in enumerate(zip(items, channels, strict=True)):
-            if channel is not None and channel in channels[:number]:
-                self.report.add(item, "duplicate_value", f"{shown(channel)} stands twice in `by`")
-        found = tuple(channel for channel in channels if channel is not None)
-        return found if len(set(found)) == len(channels) else None
-
-    def message(self, node: Node) -> str | None:
-        """Read the name of a template."""
-        return self._name(node, "a template")
-
-    def task(self, node: Node) -> str | None:
-        """Read what a person is asked to do."""
-        return self._short(node, "`task`", MAX_TASK_TEXT)
 
     def plan(self, node: Node) -> str | None:
         """Read the plan that the subscription is moved to."""
@@ -139,27 +72,9 @@ class DunningReader(ValueReader):
             self.report.add(node, "no_effect", "`false` has no effect; leave the step out")
         return said or None
 
-    def _name(self, node: Node, what: str) -> str | None:
-        text = as_text(node, what, self.report)
-        if text is None or _NAME.fullmatch(text):
-            return text
-        hint = "lower-case letters, digits, - and _, at most 60"
-        self.report.add(node, "bad_name", f"{shown(text)} can't be {what}'s name", hint)
-        return None
-
-    def _short(self, node: Node, what: str, most: int) -> str | None:
-        if isinstance(node, Scalar) and node.plain and node.text in ("true", "false"):
-            self.report.add(node, "wrong_type", f"{what} must be a text that people read, not true or false")
-            return None
-        text = as_text(node, what, self.report)
-        if text is not None and len(text) > most:
-            self.report.add(node, "too_many", f"{what} is longer than {most} characters")
-            return None
-        return text
-
 
 _Read = Callable[[DunningReader, Node], Any]
-STEP_FIELDS: Final[Mapping[str, _Read]] = {
+STEP_FIELDS: Final[dict[str, _Read]] = {
     "on": DunningReader.on,
     "after": DunningReader.after,
     "ahead": DunningReader.ahead,
@@ -168,7 +83,7 @@ STEP_FIELDS: Final[Mapping[str, _Read]] = {
     "by": DunningReader.by,
 }
 """Per key of a step that says when and by what, how its value is read."""
-STEP_ACTIONS: Final[Mapping[str, _Read]] = {
+STEP_ACTIONS: Final[dict[str, _Read]] = {
     "message": DunningReader.message,
     "task": DunningReader.task,
     "pause_subscription": DunningReader.yes,
@@ -195,25 +110,14 @@ def _built(fields: Mapping[str, Any]) -> StepSpec:
     return StepSpec(do=_BUILT[action](fields), **timing)
 
 
-def _contradictions(at: Map, fields: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield (key, code, message) for what a step lacks, has twice, or has without effect."""
+def _contradictions(at: Map, fields: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Yield what a step lacks, has twice, or has without effect."""
     keys = {key.text for key, _ in at.entries}
-    actions = [name for name in STEP_ACTIONS if name in keys]
-    if not actions:
-        yield "", "missing_key", f"a step needs an action: {', '.join(f'`{name}`' for name in STEP_ACTIONS)}"
-    elif len(actions) > 1:
-        both = " and ".join(f"`{name}`" for name in actions)
-        yield actions[1], "two_actions", f"a step has one action, not {both}; make a second step"
-    if "message" in keys and "by" not in keys:
-        yield "message", "missing_key", "a message needs `by`: the channels it goes out by"
-    if "by" in keys and "message" not in keys:
-        yield "by", "no_effect", "`by` has no effect without `message`"
-    if "zone" in keys and "between" not in keys:
-        yield "zone", "no_effect", "`zone` has no effect without `between`"
+    yield from usual_contradictions(keys, "a step", tuple(STEP_ACTIONS))
     yield from _wrong_moments(keys, fields.get("on", On.OPENED))
 
 
-def _wrong_moments(keys: set[str], on: On | None) -> Iterator[tuple[str, str, str]]:
+def _wrong_moments(keys: set[str], on: On | None) -> Iterator[Contradiction]:
     if on is None:
         return  # not readable, and told so
     if on is On.BEFORE_RETRY and "ahead" not in keys:

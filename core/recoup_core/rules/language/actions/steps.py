@@ -97,12 +97,12 @@ class StepSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kind(self) -> StepKind:
         """What the step does."""
-        return _KINDS[type(self.do)]
+        return kind_of(self.do)
 
     @property
     def key(self) -> str:
         """Names the step by what it does and when, wherever it stands: `opened+3d/message/reminder`."""
-        return _key(self)
+        return step_key(self.on, self.after, self.ahead, self.do)
 
 
 class StepsSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,13 +117,18 @@ class QuietSpec(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+def kind_of(action: StepAction) -> StepKind:
+    """Return what kind of step does this."""
+    return _KINDS[type(action)]
+
+
 @lru_cache(maxsize=MAX_KEYS)
-def _key(step: StepSpec) -> str:
-    if step.ahead is not None:
-        moment = f"{step.on}-{_length(step.ahead)}"
-    else:
-        moment = f"{step.on}+{_length(step.after)}" if step.after else f"{step.on}"
-    return "/".join((moment, step.kind.value, *_detail_of(step.do)))
+def step_key(on: str, after: timedelta, ahead: timedelta | None, do: StepAction) -> str:
+    """Return what names a step that does something so long after a moment, or `ahead` of it."""
+    moment = f"{on}+{_length(after)}" if after else f"{on}"
+    if ahead is not None:
+        moment = f"{on}-{_length(ahead)}"
+    return "/".join((moment, kind_of(do).value, *_detail_of(do)))
 
 
 def _detail_of(action: StepAction) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from recoup_core.rules.language.json_schema.conditions import DEFINED_NAME, shar
 from recoup_core.rules.language.json_schema.meanings import KEY_MEANINGS
 from recoup_core.rules.language.json_schema.pieces import Schema, listing, mapping, one_of_keys, ref, text, told, word
 from recoup_core.rules.language.json_schema.timelines import moment, timeline, timelines
+from recoup_core.rules.language.late import LATE_SUCCESS, LateSuccess
 from recoup_core.rules.language.names import KIND as NAMES
 from recoup_core.rules.language.names import LISTS, MAX_NAMES
 from recoup_core.rules.language.reasons import MAX_EVIDENCE, MAX_REASONS
@@ -42,6 +43,7 @@ _RULE_NAME_LENGTH: Final = 80
 _KIND_TITLES: Final = {
     PolicyKind.RETRY: "When to try again, with which credential, and when to stop.",
     PolicyKind.DUNNING: "Which messages, subscription changes and tasks accompany a case.",
+    PolicyKind.NOTICE: "What a customer is told before a charge, and when.",
     PolicyKind.REFUND: "Whether a refund is approved, reviewed (by whom) or denied.",
 }
 _NAMES_TITLE: Final = "The words that policies beside this file may refer to."
@@ -58,7 +60,7 @@ def policy_schema() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "$id": "urn:recoup:policy",
-        "description": "A policy for failed payments or refunds. The manual is policies/README.md.",
+        "description": "A policy for failed payments, refunds or charges to come. The manual is policies/README.md.",
         "type": "object",
         "properties": {"kind": _told(kinds, "kind")},
         "required": ["kind"],
@@ -101,6 +103,7 @@ def _kind_definitions(kind: PolicyKind) -> dict[str, Schema]:
         "timelines": timelines(kind),
         "reasons": _reasons(),
         BALANCE_RETRIES: listing(ref("duration"), MAX_BALANCE_RETRIES, least=0),
+        LATE_SUCCESS: word([each.value for each in LateSuccess], LATE_SUCCESS),
         "effective": mapping({"from": ref("date"), "until": ref("date")}, least=1),
     }
     keys = (*POLICY_KEYS, *KIND_KEYS.get(kind, ()))

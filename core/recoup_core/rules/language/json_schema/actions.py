@@ -5,15 +5,9 @@ from typing import Final
 
 from recoup_core.domain.payment import CredentialRole
 from recoup_core.rules.facts import PolicyKind
-from recoup_core.rules.language.actions import ACTIONS, Day, On, StopReason
-from recoup_core.rules.language.actions.dunning import (
-    MAX_CHANNELS,
-    MAX_REASON,
-    MAX_STEPS,
-    MAX_TASK_TEXT,
-    STEP_ACTIONS,
-    STEP_FIELDS,
-)
+from recoup_core.rules.language.actions import ACTIONS, Day, NoticeOn, On, StopReason
+from recoup_core.rules.language.actions.dunning import MAX_STEPS, STEP_ACTIONS, STEP_FIELDS
+from recoup_core.rules.language.actions.notices import MAX_NOTICES, NOTICE_ACTIONS, NOTICE_FIELDS
 from recoup_core.rules.language.actions.refund import (
     APPROVE_FIELDS,
     AUTO,
@@ -22,6 +16,7 @@ from recoup_core.rules.language.actions.refund import (
 )
 from recoup_core.rules.language.actions.retry import MAX_RETRIES, MAX_WAITS, RETRY_FIELDS
 from recoup_core.rules.language.actions.review import MAX_LEVEL_ROLES, MAX_LEVELS, REVIEW_FIELDS
+from recoup_core.rules.language.actions.spoken import MAX_CHANNELS, MAX_REASON, MAX_TASK_TEXT
 from recoup_core.rules.language.actions.values import CUSTOMER_ZONE
 from recoup_core.rules.language.json_schema.pieces import (
     Schema,
@@ -130,6 +125,16 @@ _STEP_ACTIONS: Final[Mapping[str, Schema]] = {
     "cancel_subscription": told({"const": True}, "Ask the billing system to end the subscription."),
     "write_off": told({"const": True}, "Give the debt up; nothing comes after it."),
 }
+_NOTICE_KEYS: Final[Mapping[str, Schema]] = {
+    **_STEP_KEYS,
+    "on": told(
+        word([on.value for on in NoticeOn], "notice_moment"),
+        "What the notice's time is counted from; `announced` unless said.",
+    ),
+    "ahead": told(
+        ref("duration"), "How long before the charge, or before the card ends; goes with `on`.", example="ahead: 14d"
+    ),
+}
 _APPROVE_KEYS: Final[Mapping[str, Schema]] = {
     "per_agent_day": told(
         ref("amounts"), "What is approved in a day of what one agent asks for.", example="per_agent_day: {EUR: 500.00}"
@@ -203,6 +208,20 @@ def _step() -> Schema:
     return one_of_keys({**mapping(keys), "dependentRequired": goes_with, "allOf": [moments]}, list(STEP_ACTIONS))
 
 
+def _notice() -> Schema:
+    """Return one notice: a message or a task, with its moment and channels."""
+    actions = {**_STEP_ACTIONS, "message": told(ref("plain_name"), "Write to the customer: a template.")}
+    keys = {key: _NOTICE_KEYS[key] for key in NOTICE_FIELDS} | {key: actions[key] for key in NOTICE_ACTIONS}
+    ahead = [NoticeOn.BEFORE_CHARGE.value, NoticeOn.BEFORE_EXPIRY.value]
+    moments: Schema = {
+        "if": {"properties": {"on": {"enum": ahead}}, "required": ["on"]},
+        "then": {"required": ["ahead"], "properties": {"after": never("what comes before something says ahead")}},
+        "else": {"properties": {"ahead": never("it goes with on: before_charge or on: before_expiry")}},
+    }
+    goes_with = {"message": ["by"], "by": ["message"], "zone": ["between"]}
+    return one_of_keys({**mapping(keys), "dependentRequired": goes_with, "allOf": [moments]}, list(NOTICE_ACTIONS))
+
+
 def _review() -> Schema:
     keys = mapping({key: _REVIEW_KEYS[key] for key in REVIEW_FIELDS}, required=["levels"])
     return {**keys, "dependentRequired": {"escalate_to": ["within"]}}
@@ -217,7 +236,7 @@ def _approve() -> Schema:
 def kind_actions() -> dict[str, Schema]:
     """Return the definitions that only actions of one kind use."""
     bound = mapping({key: _CUSTOMER_KEYS[key] for key in CUSTOMER_FIELDS}, required=["within"], least=2)
-    return {"step": _step(), "customer_bound": bound}
+    return {"step": _step(), "notice": _notice(), "customer_bound": bound}
 
 
 _ACTIONS: Final[Mapping[str, Schema]] = {
@@ -228,7 +247,12 @@ _ACTIONS: Final[Mapping[str, Schema]] = {
         "The steps of the campaign, in any order; each says when it comes.",
         example="steps:\n  - {message: payment_failed, by: email}\n  - {on: exhausted, write_off: true}",
     ),
-    "quiet": told(text(most=MAX_REASON), "No dunning, for this reason.", example="quiet: the account manager calls"),
+    "notices": told(
+        listing(ref("notice"), MAX_NOTICES),
+        "What the customer is told before the charge, in any order; each says when it comes.",
+        example="notices:\n  - {on: before_charge, ahead: 14d, message: upcoming_charge, by: email}",
+    ),
+    "quiet": told(text(most=MAX_REASON), "Say nothing, for this reason.", example="quiet: the account manager calls"),
     "approve": _approve(),
     "review": told(
         _review(),

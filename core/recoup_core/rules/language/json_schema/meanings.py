@@ -93,6 +93,16 @@ WORD_MEANINGS: Final[Mapping[str, Mapping[str, str]]] = {
         "after_retry": "each declined retry",
         "exhausted": "no retry is left",
     },
+    "notice_moment": {
+        "announced": "the billing system told of the charge",
+        "before_charge": "the charge; says `ahead`",
+        "before_expiry": "the end of the card's last day; says `ahead`",
+    },
+    "late_success": {
+        "accept": "it is kept, and what dunning took away is given back",
+        "refund": "it goes back by a refund, under the refund policy",
+        "ask": "a person says which of the two",
+    },
     "day": {
         "payday": "a day on which the customer is paid, by what is known of them or of their country",
         "business_day": "a day on which banks work in the customer's country",
@@ -155,6 +165,11 @@ KEY_MEANINGS: Final[Mapping[str, tuple[str, str | None]]] = {
         "the try before it; then a person is asked. An empty list asks at once.",
         "balance_retries: [4h, 1d, 1d, 2d]",
     ),
+    "late_success": (
+        "What becomes of money that comes in after the debt was given up (written off, canceled) or its subscription "
+        "canceled for it; `accept` unless said.",
+        "late_success: refund",
+    ),
     "names.roles": ("Roles that may review refunds.", "roles: [support_lead, finance]"),
     "names.templates": ("Templates of messages.", "templates: [reminder, final_notice]"),
     "names.channels": ("Ways that messages go out.", "channels: [email, sms]"),
@@ -165,8 +180,11 @@ KEY_MEANINGS: Final[Mapping[str, tuple[str, str | None]]] = {
         None,
     ),
     "timeline.name": ("What the sequence is about.", None),
-    "timeline.given": ("What is known of the payment; what follows from `failures` is not given.", None),
+    "timeline.given": ("What is known of the payment; what follows from the sequence itself is not given.", None),
     "start": ("When the first attempt failed.", "start: 2026-03-02T10:00:00Z"),
+    "notice.start": ("When the charge was announced.", "start: 2026-03-02T10:00:00Z"),
+    "charge": ("When the charge is to be made.", "charge: 2026-04-01T08:00"),
+    "expires": ("The last day on which the card is good.", "expires: 2026-03-31"),
     "zone": ("The customer's time zone; also of times written without one. UTC unless said.", "zone: Europe/Berlin"),
     "failures": (
         "Why the first attempt and each retry were declined; `success` ends the sequence.",

@@ -27,16 +27,17 @@ from recoup_core.rules.language.timeline_reader import (
     MAX_FAILURES,
     MAX_NAME,
     MAX_TIMELINES,
+    MAY_BE_SILENT,
     OF_DECLINE,
     SUCCESS,
     SWITCHES,
     TIMELINE_KEYS,
+    TIMELINE_NEEDS,
     TIMELINE_STEPS,
 )
 from recoup_core.rules.language.timelines import ON, QUIET, RETRY, STOP
 
 _MOMENT_TEXT: Final = "^[0-9].*T[0-9]"
-_NEEDED: Final = ("name", "start", "failures", "expect")
 
 
 def moment() -> Schema:
@@ -55,16 +56,19 @@ def timeline(kind: PolicyKind) -> Schema:
     parts: Mapping[str, Schema] = {
         "name": _told(text(most=MAX_NAME), "timeline.name"),
         "given": _told(ref(f"{kind.value}.given"), "timeline.given"),
-        "start": _told(ref("moment"), "start"),
+        "start": _told(ref("moment"), "start" if kind is not PolicyKind.NOTICE else "notice.start"),
         "zone": _told(ref("zone"), "zone"),
-        "failures": _told(listing(_failure(kind), MAX_FAILURES), "failures"),
         "expect": _told(listing(_expected(kind), MAX_EXPECTED, least=_least(kind)), "timeline.expect"),
+        "charge": _told(ref("moment"), "charge"),
+        "expires": _told(ref("date"), "expires"),
         "paydays": _told(listing({"type": "integer", "minimum": 1, "maximum": LAST_DAY}, LAST_DAY), "paydays"),
         "acquirer": _told(ref("country"), "acquirer"),
         "retries": _told(listing(ref("moment"), MAX_FAILURES), "retries"),
         "stop": _told(_stop_reason(), "timeline.stop"),
     }
-    return mapping({key: parts[key] for key in TIMELINE_KEYS[kind]}, required=_NEEDED)
+    if "failures" in TIMELINE_KEYS[kind]:
+        parts = {**parts, "failures": _told(listing(_failure(kind), MAX_FAILURES), "failures")}
+    return mapping({key: parts[key] for key in TIMELINE_KEYS[kind]}, required=TIMELINE_NEEDS[kind])
 
 
 def _stop_reason() -> Schema:
@@ -82,7 +86,7 @@ def _failure(kind: PolicyKind) -> Schema:
 
 def _least(kind: PolicyKind) -> int:
     """Return how many steps come at least: a letter may be too late for the money, a retry or a stop never is."""
-    return 0 if kind is PolicyKind.DUNNING else 1
+    return 0 if kind in MAY_BE_SILENT else 1
 
 
 def _expected(kind: PolicyKind) -> Schema:

@@ -36,7 +36,7 @@ class Reader:
 
     def __init__(self, policies: list[Policy]) -> None:
         self._asked: dict[str, frozenset[str]] = {}
-        for kind in DECIDERS:
+        for kind in (PolicyKind(name) for name in PAST):
             asked = [_asked(policy) for policy in policies if policy.kind is kind]
             self._asked[kind.value] = frozenset().union(*asked)
 

@@ -88,7 +88,7 @@ def _told(
 ) -> PolicyDiff:
     changes = grouped(each for each in met if not each.same)
     counted = counted_apart(each for each in met if each.same)
-    evidence, balance = _evidence(old, new), _balance(old, new)
+    evidence, balance, late = _evidence(old, new), _balance(old, new), _late(old, new)
     return PolicyDiff(
         kind=new.kind,
         old=_side(old),
@@ -98,9 +98,10 @@ def _told(
         counted=counted,
         evidence=evidence,
         balance=balance,
+        late=late,
         renamed=renamed(met),
         undecided=undecided,
-        same=not (coverage or changes or counted or evidence or balance or undecided),
+        same=not (coverage or changes or counted or evidence or balance or late or undecided),
     )
 
 
@@ -120,6 +121,13 @@ def _balance(old: Policy, new: Policy) -> tuple[str, ...]:
     if old.balance_retries == new.balance_retries:
         return ()
     return (f"waits for the gateway's balance: {_waits(old)}, now {_waits(new)}",)
+
+
+def _late(old: Policy, new: Policy) -> tuple[str, ...]:
+    """Return in words what changes for money that comes in late."""
+    if old.late_success is new.late_success:
+        return ()
+    return (f"money that comes in after the debt was given up: {old.late_success}, now {new.late_success}",)
 
 
 def _waits(policy: Policy) -> str:

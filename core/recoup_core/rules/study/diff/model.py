@@ -78,6 +78,8 @@ class PolicyDiff(msgspec.Struct, frozen=True, kw_only=True):
     """Of refund policies: what evidence a reason takes now."""
     balance: tuple[str, ...] = ()
     """Of refund policies: how often a refund is tried now that the balance at the gateway has no money for."""
+    late: tuple[str, ...] = ()
+    """Of retry policies: what becomes now of money that comes in after the debt was given up."""
     renamed: tuple[tuple[str, str], ...]
     """Rules that do the same under another name; no difference in meaning, but explanations name them."""
     undecided: tuple[str, ...]

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from recoup_core.rules.facts import VOCABULARIES, Facts
+from recoup_core.rules.language.actions.notices import NoticesSpec
 from recoup_core.rules.language.actions.review import ReviewSpec
 from recoup_core.rules.language.actions.steps import StepsSpec
 from recoup_core.rules.language.as_given import given_text, minimal_given
@@ -128,6 +129,8 @@ def _meaning(action: Action | None) -> object:
     """Return an action without what the order of writing adds."""
     if isinstance(action, StepsSpec):
         return StepsSpec, frozenset(action.steps)
+    if isinstance(action, NoticesSpec):
+        return NoticesSpec, frozenset(action.notices)
     if isinstance(action, ReviewSpec):
         levels = tuple(frozenset(level) for level in action.levels)
         escalation = frozenset(action.escalate_to)

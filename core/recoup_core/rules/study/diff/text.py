@@ -43,7 +43,7 @@ def diff_lines(diff: PolicyDiff) -> Iterator[str]:
         yield from _coverage(coverage)
     for change in diff.changes:
         yield from _change(change)
-    yield from (f"! {words}" for words in (*diff.counted, *diff.evidence, *diff.balance))
+    yield from (f"! {words}" for words in (*diff.counted, *diff.evidence, *diff.balance, *diff.late))
     yield from (f"  renamed: {shown(old)} is now {shown(new)}" for old, new in diff.renamed)
     if diff.undecided:
         yield f"? took too long to decide, more may differ: {', '.join(map(shown, diff.undecided))}"

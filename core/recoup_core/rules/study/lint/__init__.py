@@ -10,6 +10,7 @@ from recoup_core.rules.language.schema import Policy
 from recoup_core.rules.study.formulas import Budget
 from recoup_core.rules.study.lint.approvals import approvals
 from recoup_core.rules.study.lint.beyond_limits import beyond_limits
+from recoup_core.rules.study.lint.late_notices import late_notices
 from recoup_core.rules.study.lint.notice import early_suspensions
 from recoup_core.rules.study.lint.reachability import reachability
 from recoup_core.rules.study.lint.references import references
@@ -42,3 +43,5 @@ def _findings(policy: Policy, policies: Sequence[Policy], names: Names) -> Itera
     elif policy.kind is PolicyKind.REFUND:
         yield from approvals(policy, Budget(MAX_STEPS))
         yield from review_limits(policy, Budget(MAX_STEPS))
+    elif policy.kind is PolicyKind.NOTICE:
+        yield from late_notices(policy, Budget(MAX_STEPS))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
+from recoup_core.rules.language.actions.notices import NoticesSpec
 from recoup_core.rules.language.actions.retry import RetrySpec
 from recoup_core.rules.language.actions.review import ReviewSpec
-from recoup_core.rules.language.actions.steps import DowngradeSubscription, Message, StepsSpec
+from recoup_core.rules.language.actions.steps import DowngradeSubscription, Message, StepAction, StepsSpec
 from recoup_core.rules.language.conditions import Condition, walk
 from recoup_core.rules.language.errors import Problem, Report, Severity, shown
 from recoup_core.rules.language.names import Names
@@ -84,8 +85,15 @@ def _named(action: Action) -> Iterator[tuple[str, str]]:
         yield from (("roles", role) for role in action.escalate_to)
     elif isinstance(action, StepsSpec):
         for step in action.steps:
-            if isinstance(step.do, Message):
-                yield "templates", step.do.template
-                yield from (("channels", channel) for channel in step.do.channels)
-            elif isinstance(step.do, DowngradeSubscription):
-                yield "plans", step.do.plan
+            yield from _said(step.do)
+    elif isinstance(action, NoticesSpec):
+        for notice in action.notices:
+            yield from _said(notice.do)
+
+
+def _said(action: StepAction) -> Iterator[tuple[str, str]]:
+    if isinstance(action, Message):
+        yield "templates", action.template
+        yield from (("channels", channel) for channel in action.channels)
+    elif isinstance(action, DowngradeSubscription):
+        yield "plans", action.plan

@@ -3,6 +3,7 @@
 The first attempt fails at `start`; each retry is made the moment it was planned for and is answered at once by the next
 of `failures`. Limits count these attempts as they count real ones. Only jitter is left out: a timeline states the
 earliest time, and in production up to the rule's `jitter` is added. A dunning policy is told the retries' times.
+A notice policy is asked once, when the charge is announced.
 """
 
 from typing import Final
@@ -19,6 +20,7 @@ from recoup_core.rules.language.timelines import Timeline
 from recoup_core.rules.study.rehearsal.came import Came, Run, came_words, differences, expected_words, problem_at
 from recoup_core.rules.study.rehearsal.dunning import run_dunning
 from recoup_core.rules.study.rehearsal.failures import USUAL, facts_after
+from recoup_core.rules.study.rehearsal.notice import announced_facts, run_notice
 from recoup_core.rules.study.rehearsal.retry import run_retries, without_jitter
 
 __all__ = [
@@ -71,16 +73,25 @@ def timeline_problems(policy: Policy) -> tuple[Problem, ...]:
 def _comparisons(policy: Policy) -> int:
     """Return how many comparisons the timelines' decisions make at most."""
     each = reaches(rule.when for rule in policy.rules)[-1]
-    return each * sum(len(timeline.failures) for timeline in policy.timelines)
+    return each * sum(max(1, len(timeline.failures)) for timeline in policy.timelines)
 
 
 def _rehearse(policy: Policy, compiled: CompiledPolicy, timeline: Timeline) -> Rehearsal:
-    first = facts_after(policy, timeline, timeline.failures[0] or {}, 0, timeline.start)
+    first = _first(policy, timeline)
     if not policy.applies_to.covers(first):
         message = "the timeline's facts are outside the policy's `applies_to`"
         return _not_run(policy, timeline, "timeline_outside", message)
+    if why := policy.vocabulary.impossible(first):
+        return _not_run(policy, timeline, "impossible_facts", f"these facts never come together: {why}")
     run = _RUN[policy.kind](policy, compiled, timeline)
     return Rehearsal(timeline=timeline, run=run, problems=tuple(differences(policy, timeline, run)))
+
+
+def _first(policy: Policy, timeline: Timeline) -> Facts:
+    """Return the facts of a timeline's first decision."""
+    if policy.kind is PolicyKind.NOTICE:
+        return announced_facts(policy, timeline)
+    return facts_after(policy, timeline, timeline.failures[0] or {}, 0, timeline.start)
 
 
 def _not_run(policy: Policy, timeline: Timeline, code: str, message: str) -> Rehearsal:
@@ -88,4 +99,4 @@ def _not_run(policy: Policy, timeline: Timeline, code: str, message: str) -> Reh
     return Rehearsal(timeline=timeline, run=Run(steps=(), tries=()), problems=(problem,))
 
 
-_RUN = {PolicyKind.RETRY: run_retries, PolicyKind.DUNNING: run_dunning}
+_RUN = {PolicyKind.RETRY: run_retries, PolicyKind.DUNNING: run_dunning, PolicyKind.NOTICE: run_notice}

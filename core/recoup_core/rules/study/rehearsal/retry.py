@@ -10,7 +10,7 @@ import msgspec
 from recoup_core.domain.payment import CredentialRole
 from recoup_core.rules.deciding.decide import Decision, Retry, Situation, decide_retry
 from recoup_core.rules.deciding.limits import PastAttempt
-from recoup_core.rules.deciding.what_if import PAYMENT, made_up_credentials, past_attempt
+from recoup_core.rules.deciding.what_if import PAYMENT, made_up_credentials, past_attempt, role_of
 from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.facts import RetryFacts
 from recoup_core.rules.language.actions import RetrySpec
@@ -83,7 +83,7 @@ class _Running:
             last_failed_at=at,
             last_decline=decline_of(facts),
             last_account=self.account,
-            credentials=made_up_credentials(facts, timeline.start),
+            credentials=made_up_credentials(self.policy, facts, timeline.start),
             history={account: tuple(attempts) for account, attempts in self.history.items()},
             acquirer_country=timeline.acquirer,
             uses=dict(self.uses),
@@ -115,7 +115,7 @@ class _Running:
 def _detail(outcome: Any) -> str:
     """Return which of the made-up credentials a retry is for, or why it stops."""
     if isinstance(outcome, Retry):
-        return next(role.value for number, role in enumerate(CredentialRole, 1) if outcome.credential_id.int == number)
+        return role_of(outcome.credential_id).value
     return str(outcome.reason)
 
 
