@@ -7,7 +7,8 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from recoup_core.domain.capture import Capture
+from recoup_core.domain.capture import Capture, CaptureState
+from recoup_core.domain.happened import EventKind
 from recoup_core.ports import GatewayEvent
 
 MAX_EARLY: Final = 1_000
@@ -23,7 +24,7 @@ _AGED: Final = """
 # in the words of the index `inbound_event_early_news`
 _EARLY: Final = """
     SELECT body FROM inbound_event
-    WHERE gateway = $1 AND state IN ('received', 'ignored')
+    WHERE gateway = $1 AND state IN ('received', 'ignored', 'dead')
       AND (jsonb_path_query_array(body, '$.*.charge_ref') || jsonb_path_query_array(body, '$.*.other_charge_refs[*]'))
           @> jsonb_build_array($2::text)
     ORDER BY id LIMIT $3"""
@@ -34,6 +35,22 @@ async def lock_charge(connection: asyncpg.Connection, gateway: str, charge_ref: 
     await connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('charge ' || $1 || ' ' || $2, 0))", gateway, charge_ref
     )
+
+
+async def told_returns(connection: asyncpg.Connection, gateway: str, charge_ref: str) -> list[GatewayEvent]:
+    """Return what the gateway told of a charge's return before anybody knew that it had been collected, in order."""
+    told = await early_news(connection, gateway, charge_ref)
+    return [event for event in told if event.capture is not None and event.capture.standing is CaptureState.RETURNED]
+
+
+async def was_given_up(connection: asyncpg.Connection, case_id: UUID) -> bool:
+    """Return whether people had ended a case for good, and nobody has resumed it since: money may come in all the same,
+    and the case then says that it recovered."""
+    kinds = [EventKind.CASE_CANCELED, EventKind.CASE_WRITTEN_OFF, EventKind.CASE_RESUMED]
+    last: str | None = await connection.fetchval(
+        "SELECT kind FROM event WHERE case_id = $1 AND kind = ANY($2::text[]) ORDER BY id DESC LIMIT 1", case_id, kinds
+    )
+    return last not in (None, EventKind.CASE_RESUMED)
 
 
 async def payment_of_capture(connection: asyncpg.Connection, gateway: str, charge_ref: str) -> UUID | None:

@@ -14,8 +14,10 @@ import msgspec
 
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
+from recoup_core.domain.happened import HumanTask
 from recoup_core.domain.payment import Credential
 from recoup_core.ports import GatewayEvent
+from recoup_core.storage.customers import KNOWN_CUSTOMER, KnownCustomer
 from recoup_core.storage.ledger import STANDING_WRITE_OFF
 
 ACCOUNT_HISTORY: Final = timedelta(days=200)
@@ -24,6 +26,9 @@ What an issuer called final is read however old it is: it blocks the account for
 
 ACCOUNT_HISTORY_ROWS: Final = 1_000
 """The newest attempts of a customer's accounts that are read; no account comes near it inside the limits."""
+
+TOLD_FAILURES: Final = 200
+"""Failed tries of one debt that are read from what its gateway told; network limits allow a few dozen."""
 
 _LOCK_PAYMENTS: Final = "SELECT id FROM payment WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
@@ -59,6 +64,12 @@ _LOAD: Final = f"""
                         WHERE k.merchant_id = p.merchant_id AND k.customer_ref = p.customer ->> 'ref'),
         'open_tasks', (SELECT coalesce(json_agg(row_to_json(t) ORDER BY t.id), '[]') FROM human_task t
                        WHERE t.payment_id = p.id AND t.resolved_at IS NULL),
+        'standing', coalesce((SELECT json_build_object('timezone', x.timezone, 'country', x.country,
+                                  'do_not_contact', x.do_not_contact, 'vulnerable', x.vulnerable)
+                              FROM customer x WHERE x.merchant_id = p.merchant_id AND x.ref = p.customer ->> 'ref'),
+                             '{{}}'::json),
+        'requests', (SELECT coalesce(json_agg(row_to_json(q) ORDER BY q.id), '[]')
+                     FROM subscription_request q WHERE q.case_id = c.id),
         'write_off', CASE WHEN c.state = 'written_off' THEN ({STANDING_WRITE_OFF}) END,
         'other_attempts', ({_ATTEMPTS.format(merchant="p.merchant_id", keys=_KEYS, but="AND h.payment_id <> p.id")})
     )::text
@@ -79,6 +90,14 @@ class AccountHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the policies in force, as of this very read."""
     early: tuple[GatewayEvent, ...]
     """Successes that the gateway told of before any payment was known by these charges: events come in any order."""
+    failures: tuple[GatewayEvent, ...]
+    """Failed tries of this debt that the gateway told of while somebody else was its owner; the newest first."""
+    announced: UUID | None = None
+    """The upcoming charge that this debt was announced as."""
+    owner_tasks: tuple[HumanTask, ...]
+    """Questions who tries this debt again that still wait for a person."""
+    customer: KnownCustomer | None = None
+    """How the customer is reached, as far as anybody told."""
 
 
 _ACCOUNTS: Final = f"""
@@ -92,7 +111,18 @@ _ACCOUNTS: Final = f"""
         'policy_epoch', (SELECT number FROM policy_epoch),
         'early', (SELECT coalesce(json_agg(e.body ORDER BY e.id), '[]') FROM inbound_event e
                   WHERE e.gateway = $5 AND e.body ->> 'gateway_ref' = ANY ($6::text[])
-                    AND e.state IN ('received', 'ignored') AND e.body #>> '{{outcome,type}}' = 'succeeded')
+                    AND e.state IN ('received', 'ignored', 'dead') AND e.body #>> '{{outcome,type}}' = 'succeeded'),
+        'failures', (SELECT coalesce(json_agg(f.body ORDER BY f.id DESC), '[]') FROM (
+            SELECT e.id, e.body FROM inbound_event e
+            WHERE e.gateway = $5 AND e.body #>> '{{failure,payment_reference}}' = $7
+              AND e.state IN ('received', 'ignored', 'dead') AND e.body #>> '{{outcome,type}}' = 'declined'
+            ORDER BY e.id DESC LIMIT {TOLD_FAILURES}) f),
+        'announced', (SELECT u.id FROM upcoming_charge u
+                      WHERE u.merchant_id = $1 AND u.reference = $7 AND u.state = 'announced'),
+        'owner_tasks', (SELECT coalesce(json_agg(row_to_json(t) ORDER BY t.id), '[]') FROM human_task t
+            WHERE t.merchant_id = $1 AND t.kind = 'two_owners' AND t.reason = $8
+              AND t.payment_id IS NULL AND t.resolved_at IS NULL),
+        'customer', ({KNOWN_CUSTOMER.format(merchant="$1", ref="$3")})
     )::text"""
 
 
@@ -124,12 +154,14 @@ async def account_history(
     *,
     gateway: str,
     charges: Collection[str],
+    reference: str,
+    question: str,
 ) -> AccountHistory:
     """Return a customer's credentials, every known attempt on their accounts and on `account_keys`, and what the
-    gateway has told of these charges."""
+    gateway has told of these charges and of the debt by that reference, or asked (`question`) about it."""
     since = now - ACCOUNT_HISTORY
     row = await connection.fetchval(
-        _ACCOUNTS, merchant_id, since, customer_ref, list(account_keys), gateway, list(charges)
+        _ACCOUNTS, merchant_id, since, customer_ref, list(account_keys), gateway, list(charges), reference, question
     )
     return msgspec.json.decode(row, type=AccountHistory)
 

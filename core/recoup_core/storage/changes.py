@@ -16,9 +16,11 @@ import msgspec
 from recoup_core.domain.approval import Approval, Delegation
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.capture import Capture, PaymentLine
+from recoup_core.domain.customer import Address
 from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.happened import Event, HumanTask
 from recoup_core.domain.ledger import LedgerEntry
+from recoup_core.domain.message import Message
 from recoup_core.domain.payment import Credential, Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
 from recoup_core.domain.refund import (
@@ -26,6 +28,9 @@ from recoup_core.domain.refund import (
     RefundLine,
     RefundPart,
 )
+from recoup_core.domain.settlement import SettlementException, SettlementLine, SettlementReport, WantedReport
+from recoup_core.domain.subscription_request import SubscriptionRequest
+from recoup_core.domain.upcoming import Notice, UpcomingCharge
 from recoup_core.rules.facts import PolicyKind
 
 
@@ -56,7 +61,8 @@ class StoredDecision(msgspec.Struct, frozen=True, kw_only=True):
     merchant_id: str
     case_id: UUID | None = None
     refund_id: UUID | None = None
-    """What it is about: a case, or a refund."""
+    charge_id: UUID | None = None
+    """What it is about: a case, a refund, or an upcoming charge."""
     kind: PolicyKind = PolicyKind.RETRY
     policy_digest: str
     rule: str
@@ -78,6 +84,17 @@ class IdempotentCall(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     body: str
     created_at: datetime
+
+
+class ToldCustomer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report tells of its customer; what it leaves out stays as it is known."""
+
+    merchant_id: str
+    ref: str
+    name: str | None = None
+    locale: str | None = None
+    created_at: datetime
+    changed_at: datetime
 
 
 class PostingRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,13 +127,23 @@ Updatable = (
     | RefundLine
     | Delegation
     | HumanTask
+    | SettlementReport
+    | SettlementLine
+    | SettlementException
+    | Message
+    | SubscriptionRequest
+    | UpcomingCharge
+    | Notice
 )
 """Rows that are rewritten by their id."""
 
 INSERTED: Final[dict[type, str]] = {
+    ToldCustomer: "customer",
+    Address: "customer_address",
     Credential: "credential",
     Payment: "payment",
     RecoveryCase: "recovery_case",
+    UpcomingCharge: "upcoming_charge",
     StoredDecision: "decision",
     TimelineStep: "timeline_step",
     Attempt: "attempt",
@@ -128,8 +155,13 @@ INSERTED: Final[dict[type, str]] = {
     RefundLine: "refund_line",
     Approval: "refund_approval",
     Delegation: "delegation",
+    WantedReport: "settlement_wanted",
+    SettlementException: "settlement_exception",
     LedgerEntry: "ledger_entry",
     PostingRow: "ledger_posting",
+    Message: "message",
+    SubscriptionRequest: "subscription_request",
+    Notice: "notice",
     HumanTask: "human_task",
     Event: "event",
     IdempotentCall: "idempotent_call",
@@ -149,6 +181,13 @@ UPDATED: Final[dict[type, str]] = {
     Refund: "refund",
     Delegation: "delegation",
     HumanTask: "human_task",
+    SettlementReport: "settlement_report",
+    SettlementLine: "settlement_line",
+    SettlementException: "settlement_exception",
+    Message: "message",
+    SubscriptionRequest: "subscription_request",
+    UpcomingCharge: "upcoming_charge",
+    Notice: "notice",
     JobRef: "job",
     JobKey: "job",
 }
@@ -237,11 +276,11 @@ def columns(kind: type) -> list[str]:
 
 @cache
 def _insert_sql(kinds: tuple[type, ...]) -> str:
-    parts = [_insert_part(kind, number) for number, kind in enumerate(kinds, 1)]
+    parts = [_insert_part(kind, number, kinds) for number, kind in enumerate(kinds, 1)]
     return f"WITH {', '.join(parts)} SELECT 1 WHERE false"
 
 
-def _insert_part(kind: type, number: int) -> str:
+def _insert_part(kind: type, number: int, kinds: tuple[type, ...]) -> str:
     table, names = INSERTED[kind], ", ".join(columns(kind))
     rows = f"jsonb_populate_recordset(null::{table}, ${number}::jsonb)"
     if kind is NewJob:
@@ -249,6 +288,25 @@ def _insert_part(kind: type, number: int) -> str:
             f"n{number} AS (INSERT INTO job ({names}, visible_at) SELECT {names}, due_at FROM {rows}"
             " ON CONFLICT (kind, subject_id) DO UPDATE SET due_at = excluded.due_at, visible_at = excluded.due_at,"
             " claim = nextval('job_claim'), claims = 0, correlation_id = excluded.correlation_id)"
+        )
+    if kind is ToldCustomer:
+        return (
+            f"n{number} AS (INSERT INTO {table} AS t ({names}) SELECT {names} FROM {rows}"
+            " ON CONFLICT (merchant_id, ref) DO UPDATE SET name = coalesce(excluded.name, t.name),"
+            " locale = coalesce(excluded.locale, t.locale), changed_at = excluded.changed_at RETURNING ref)"
+        )
+    if kind is Address:  # told once more: used again, and blocked as it was
+        # PostgreSQL runs such parts in any order; what this one asks for runs before it, and so the customer's lock,
+        # which everybody takes before those of addresses, is taken first here, too
+        locked = f" WHERE EXISTS (SELECT FROM n{1 + kinds.index(ToldCustomer)})" if ToldCustomer in kinds else ""
+        return (
+            f"n{number} AS (INSERT INTO {table} ({names}) SELECT {names} FROM {rows}{locked}"
+            " ON CONFLICT (merchant_id, customer_ref, channel, address) DO UPDATE SET told_at = excluded.told_at)"
+        )
+    if kind is WantedReport:
+        return (
+            f"n{number} AS (INSERT INTO {table} ({names}) SELECT {names} FROM {rows} ON CONFLICT (id) DO UPDATE SET"
+            " wanted_at = excluded.wanted_at, tries = 0, fetched_at = NULL, trouble = NULL)"
         )
     return f"n{number} AS (INSERT INTO {table} ({names}) SELECT {names} FROM {rows})"
 

@@ -67,9 +67,10 @@ _DECISIONS: Final = """
     WITH scanned AS MATERIALIZED (
         SELECT decided_at, id FROM decision
         WHERE (decided_at, id) > ($1, $2) AND decided_at < $3 ORDER BY decided_at, id LIMIT $4)
-    SELECT d.id, d.merchant_id, d.case_id, d.refund_id, d.kind, d.policy_digest, d.rule, d.facts::text AS facts,
-           d.situation::text AS situation, d.outcome::text AS outcome, d.explanation::text AS explanation,
-           d.decided_at, ($5::text IS NULL OR d.merchant_id = $5) AND ($6::text IS NULL OR d.kind = $6) AS meant
+    SELECT d.id, d.merchant_id, d.case_id, d.refund_id, d.charge_id, d.kind, d.policy_digest, d.rule,
+           d.facts::text AS facts, d.situation::text AS situation, d.outcome::text AS outcome,
+           d.explanation::text AS explanation, d.decided_at,
+           ($5::text IS NULL OR d.merchant_id = $5) AND ($6::text IS NULL OR d.kind = $6) AS meant
     FROM scanned s JOIN decision d ON d.id = s.id ORDER BY d.decided_at, d.id"""
 
 _COUNT_DECISIONS: Final = """
@@ -98,8 +99,8 @@ _OF_CASES: Final = """
 _TEXTS: Final = "SELECT digest, source, body FROM policy_text WHERE digest = ANY($1::text[])"
 
 _OPEN_TASKS: Final = """
-    INSERT INTO human_task (id, merchant_id, kind, case_id, refund_id, reason, opened_at, due_at)
-    SELECT id, merchant_id, kind, case_id, refund_id, reason, opened_at, due_at
+    INSERT INTO human_task (id, merchant_id, kind, case_id, refund_id, about_id, reason, opened_at, due_at)
+    SELECT id, merchant_id, kind, case_id, refund_id, about_id, reason, opened_at, due_at
     FROM jsonb_populate_recordset(null::human_task, $1::jsonb)
     ON CONFLICT (id) DO NOTHING RETURNING id"""
 
@@ -163,7 +164,7 @@ async def count_cases(database: Database, span: Span) -> int | None:
 
 
 async def open_tasks_once(connection: asyncpg.Connection, tasks: Collection[HumanTask]) -> set[UUID]:
-    """Insert tasks about cases whose ids are new; return those."""
+    """Insert tasks whose ids are new; return those."""
     rows = await connection.fetch(_OPEN_TASKS, msgspec.json.encode(list(tasks)).decode())
     return {row["id"] for row in rows}
 
@@ -174,6 +175,7 @@ def _decision(row: asyncpg.Record) -> KeptDecision:
         merchant_id=row["merchant_id"],
         case_id=row["case_id"],
         refund_id=row["refund_id"],
+        charge_id=row["charge_id"],
         kind=row["kind"],
         policy_digest=row["policy_digest"],
         rule=row["rule"],

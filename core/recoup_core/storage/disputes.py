@@ -71,3 +71,18 @@ async def payment_tasks(connection: asyncpg.Connection, payment_id: UUID, kind: 
         kind,
     )
     return [msgspec.json.decode(row[0], type=HumanTask) for row in rows]
+
+
+async def fees_of_dispute(connection: asyncpg.Connection, dispute_id: UUID, currency: str) -> int:
+    """Return what of a dispute's fees is booked in a currency: as told of it, and by lines of settlement reports."""
+    booked: int = await connection.fetchval(
+        """SELECT (SELECT coalesce(sum(p.amount_minor), 0)
+                   FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id
+                   WHERE e.dispute_id = $1 AND e.kind = 'fee' AND p.account = 'fees' AND p.currency = $2)
+                + (SELECT coalesce(sum(greatest(0, fee_minor - fee_booked_minor
+                                                   - CASE WHEN kind = 'fee' THEN settled_minor ELSE 0 END)), 0)
+                   FROM settlement_line WHERE dispute_id = $1 AND settled_currency = $2)""",
+        dispute_id,
+        currency,
+    )
+    return int(booked)

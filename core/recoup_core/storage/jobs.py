@@ -1,8 +1,11 @@
 """The job table: outbox and timer in one. The broker only carries ids; what is due is decided here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
+
+import asyncpg
 
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.engine import Database
@@ -29,6 +32,20 @@ _RENEW: Final = """
 _STUCK: Final = """
     UPDATE job SET visible_at = $1 + interval '1 day', claims = 0 WHERE claims >= $2 AND visible_at <= $1
     RETURNING id, kind, subject_id, claim, correlation_id"""
+
+
+# A job whose `visible_at` is no longer its `due_at` is at work, or will be when a dead holder's lease ends.
+_HURRY: Final = """
+    UPDATE job SET due_at = $3, visible_at = $3, hurried_at = $3
+    WHERE kind = $1 AND subject_id = ANY($2::uuid[]) AND visible_at = due_at AND due_at > $3
+      AND (hurried_at IS NULL OR hurried_at <= $3 - $4::interval) RETURNING id"""
+
+
+async def hurry_jobs(
+    connection: asyncpg.Connection, kind: str, subjects: Collection[UUID], now: datetime, every: timedelta
+) -> int:
+    """Let jobs that wait for later be due now, each at most once in `every`; return how many it was done to."""
+    return len(await connection.fetch(_HURRY, kind, list(subjects), now, every))
 
 
 class JobQueue:

@@ -3,7 +3,7 @@
 Two times count entries: when they were booked, by which nothing that is over ever changes, and when the money moved.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from recoup_core.domain.capture import Capture
 from recoup_core.domain.chart import Side
 from recoup_core.domain.ledger import EntryKind, LedgerEntry
 from recoup_core.storage.engine import Database
@@ -43,6 +44,15 @@ _STANDING: Final = f"""
     WHERE e.{{column}} = $1 AND e.kind <> 'reversal' AND {_NOT_TAKEN_BACK}
     ORDER BY e.turn, e.id"""
 
+_STANDING_OF_LINES: Final = f"""
+    SELECT (to_jsonb(e) || {_POSTINGS})::text FROM ledger_entry e
+    WHERE e.settlement_line_id = ANY($1::uuid[]) AND e.kind <> 'reversal' AND {_NOT_TAKEN_BACK}
+    ORDER BY e.created_at, e.id"""
+
+_OF_CAPTURE: Final = f"""
+    SELECT (to_jsonb(e) || {_POSTINGS})::text FROM ledger_entry e
+    WHERE e.payment_id = $1 AND e.capture_id = $2 AND e.kind = 'capture' AND {_NOT_TAKEN_BACK}"""
+
 STANDING_WRITE_OFF: Final = f"""
     SELECT to_jsonb(e) || {_POSTINGS} FROM ledger_entry e
     WHERE e.payment_id = p.id AND e.kind = 'write_off' AND {_NOT_TAKEN_BACK}"""
@@ -73,8 +83,9 @@ _PAGE: Final = f"""
                  ORDER BY e.{{column}}, e.id LIMIT 1))::text"""
 
 _STREAM: Final = f"""
-    SELECT (to_jsonb(e) || {_POSTINGS} || jsonb_build_object('reference', y.reference))::text
-    FROM ledger_entry e JOIN payment y ON y.id = e.payment_id
+    SELECT (to_jsonb(e) || {_POSTINGS} || jsonb_build_object('reference', coalesce(y.reference, r.report_ref)))::text
+    FROM ledger_entry e LEFT JOIN payment y ON y.id = e.payment_id
+    LEFT JOIN settlement_line l ON l.id = e.settlement_line_id LEFT JOIN settlement_report r ON r.id = l.report_id
     WHERE e.merchant_id = $1 AND ($2::timestamptz IS NULL OR e.{{column}} >= $2) AND e.{{column}} < $3
       AND ($4::timestamptz IS NULL OR (e.{{column}}, e.id) > ($4, $5::uuid))
     ORDER BY e.{{column}}, e.id LIMIT {STREAM_PAGE}"""
@@ -123,7 +134,7 @@ class EntryPage(msgspec.Struct, frozen=True):
 
 
 class ReferencedEntry(LedgerEntry, frozen=True, kw_only=True):
-    """An entry with the merchant's own name for its payment."""
+    """An entry with the merchant's own name for its payment; without one, the gateway's for its settlement report."""
 
     reference: str
 
@@ -147,6 +158,18 @@ async def entries_of_part(connection: asyncpg.Connection, part_id: UUID) -> list
 async def entries_of_dispute(connection: asyncpg.Connection, dispute_id: UUID) -> list[LedgerEntry]:
     """Return what is booked for a dispute and not taken back, oldest first."""
     return await _standing(connection, "dispute_id", dispute_id)
+
+
+async def entries_of_lines(connection: asyncpg.Connection, line_ids: Collection[UUID]) -> list[LedgerEntry]:
+    """Return what is booked by lines of settlement reports and not taken back, oldest first."""
+    rows = await connection.fetch(_STANDING_OF_LINES, list(line_ids))
+    return [msgspec.json.decode(row[0], type=LedgerEntry) for row in rows]
+
+
+async def entry_of_charge(connection: asyncpg.Connection, capture: Capture) -> LedgerEntry | None:
+    """Return the entry that booked a capture and stands; None where nothing is booked for it."""
+    row = await connection.fetchval(_OF_CAPTURE, capture.payment_id, capture.id)
+    return None if row is None else msgspec.json.decode(row, type=LedgerEntry)
 
 
 async def _standing(connection: asyncpg.Connection, column: str, subject_id: UUID) -> list[LedgerEntry]:

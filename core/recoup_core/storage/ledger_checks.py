@@ -26,6 +26,8 @@ class Check(msgspec.Struct, frozen=True):
     table: str
     faults: str
     page: str = _ROWS
+    most: int = CHECK_PAGE
+    """Rows of a statement, where each stands for many of another table."""
 
 
 class LedgerFault(msgspec.Struct, frozen=True):
@@ -177,6 +179,54 @@ _STRAY: Final = """
     SELECT g.id, 'is gone, and its postings are there' AS message FROM page g
     WHERE NOT EXISTS (SELECT FROM ledger_entry e WHERE e.id = g.id)"""
 
+_OWN: Final = """(SELECT coalesce(sum(p.amount_minor), 0) FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id
+    WHERE e.settlement_line_id = {line}.id AND p.account = 'gateway_clearing:' || {line}.gateway
+      AND p.currency = {currency})"""
+"""What a line's own entries, those taken back included, did to the clearing account."""
+
+# What the entry of the charge, the refund or the dispute did, and what the line's own entries did, come to what was
+# settled; in another currency what was booked has left the clearing account.
+_SETTLED: Final = f"""
+    SELECT id, format('settled %s, its entries and those it settles come to %s', wanted, booked + own) AS message FROM (
+        SELECT g.id, g.settled_minor - g.fee_minor AS wanted, g.state, g.booked_minor,
+            g.currency = g.settled_currency AS same,
+            CASE WHEN g.currency = g.settled_currency THEN g.booked_minor ELSE 0 END - g.fee_booked_minor AS booked,
+            {_OWN.format(line="g", currency="g.settled_currency")} AS own,
+            {_OWN.format(line="g", currency="g.currency")} AS sold
+        FROM page g) c
+    WHERE CASE WHEN state = 'waiting' THEN own <> 0
+               ELSE wanted <> booked + own OR (NOT same AND sold <> -booked_minor) END"""
+
+
+def _cleared(kind: str, about: str) -> str:
+    """Return SQL for what the first entry of a kind about a line's subject did to the clearing account."""
+    return f"""(
+            SELECT p.amount_minor FROM ledger_entry e JOIN ledger_posting p ON p.entry_id = e.id
+                AND p.account = 'gateway_clearing:' || g.gateway AND p.currency = g.currency
+            WHERE {about} AND e.kind = '{kind}' AND e.settlement_line_id IS NULL ORDER BY e.created_at LIMIT 1)"""
+
+
+_SETTLES: Final = f"""
+    SELECT id, format('settles %s, booked is %s', booked_minor, booked) AS message FROM (
+        SELECT g.id, g.booked_minor, CASE
+            WHEN g.capture_id IS NOT NULL THEN {_cleared("capture", "e.capture_id = g.capture_id")}
+            WHEN g.part_id IS NOT NULL THEN {_cleared("refund", "e.part_id = g.part_id")}
+            ELSE {_cleared("dispute", "e.dispute_id = g.dispute_id")} END
+            * CASE WHEN g.kind LIKE '%returned' THEN -1 ELSE 1 END AS booked
+        FROM page g WHERE g.state = 'matched' AND g.kind NOT IN ('fee', 'payout', 'other')) c
+    WHERE booked_minor IS DISTINCT FROM booked"""
+
+# Of a report whose lines are all its own and all matched, and that adds up by its own word: to the cent.
+_PAID_OUT: Final = f"""
+    SELECT id, format('says that %s was paid out, its lines brought %s', paid_out_minor, brought) AS message FROM (
+        SELECT g.id, g.paid_out_minor, count(*) FILTER (WHERE l.state <> 'matched') AS "left",
+            sum(l.fee_booked_minor * -1 + CASE WHEN l.currency = l.settled_currency THEN l.booked_minor ELSE 0 END
+                + {_OWN.format(line="l", currency="l.settled_currency")}) FILTER (WHERE l.kind <> 'payout') AS brought
+        FROM page g JOIN settlement_line l ON l.report_id = g.id
+        WHERE g.borrowed = 0 AND g.paid_out_minor = g.earned_minor AND g.earned_minor = -g.payouts_minor
+        GROUP BY g.id, g.paid_out_minor) c
+    WHERE "left" = 0 AND paid_out_minor <> coalesce(brought, 0)"""
+
 CHECKS: Final = (
     Check("lines", "ledger_entry", _LINES),
     Check("balance", "ledger_entry", _BALANCED),
@@ -193,6 +243,9 @@ CHECKS: Final = (
     Check("lines", "refund", _SHARED_OUT),
     Check("booked", "refund_part", _PAID_BACK),
     Check("booked", "dispute", _DISPUTED),
+    Check("booked", "settlement_line", _SETTLED),
+    Check("settles", "settlement_line", _SETTLES),
+    Check("paid_out", "settlement_report", _PAID_OUT, most=5),
 )
 """What is checked, in this order."""
 
@@ -218,13 +271,13 @@ async def verify_ledger(
 
 async def _run(database: Database, check: Check, page: int, merchant_id: str | None) -> tuple[int, LedgerFault | None]:
     sql = _STATEMENT.format(page=check.page.format(table=check.table), faults=check.faults)
-    seen, after = 0, _NOWHERE
+    seen, after, most = 0, _NOWHERE, min(page, check.most)
     while True:
         async with database.connection() as connection:
-            row = await connection.fetchrow(sql, after, page, merchant_id)
+            row = await connection.fetchrow(sql, after, most, merchant_id)
         seen += row["seen"]
         if row["id"] is not None:
             return seen, LedgerFault(check.name, check.table, row["id"], row["message"])
-        if row["seen"] < page:
+        if row["seen"] < most:
             return seen, None
         after = row["last"]

@@ -13,8 +13,10 @@ import msgspec
 
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.happened import Event, HumanTask
+from recoup_core.domain.message import Message
 from recoup_core.domain.payment import Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
+from recoup_core.domain.subscription_request import SubscriptionRequest
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.storage.commit_order import CERTAIN_BELOW
 from recoup_core.storage.engine import Database
@@ -23,7 +25,7 @@ MAX_PAGE: Final = 200
 DEFAULT_PAGE: Final = 50
 
 EVENTS_SCANNED: Final = 5_000
-"""Events one page of the feed looks at; where few of them fit the filter the page is short and the cursor goes on."""
+"""A merchant's events that one page of its feed looks at; where few fit the filter the page is short, and goes on."""
 
 CASE_EVENTS: Final = 1_000
 """Events of one case that are read, the newest; a case has a few dozen."""
@@ -101,7 +103,11 @@ class CaseStory(msgspec.Struct, frozen=True, kw_only=True):
     case: RecoveryCase
     steps: list[TimelineStep]
     attempts: list[Attempt]
+    messages: list[Message] = []
+    """Without their words and addresses."""
     decisions: list[DecisionRow]
+    requests: list[SubscriptionRequest] = []
+    """What the billing system was asked for, oldest first."""
     events: list[StoredEvent]
 
 
@@ -143,6 +149,11 @@ _STORY: Final = f"""
                      FROM attempt a WHERE a.payment_id = c.payment_id),
         'decisions', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]')
                       FROM decision d WHERE d.case_id = c.id),
+        'messages', (SELECT coalesce(jsonb_agg(to_jsonb(g) - '{{to_address,subject,text,html,provider_ref}}'::text[]
+                                               || '{{"to_address": null, "text": null}}' ORDER BY g.id), '[]')
+                     FROM message g WHERE g.case_id = c.id),
+        'requests', (SELECT coalesce(jsonb_agg(to_jsonb(q) ORDER BY q.id), '[]')
+                     FROM subscription_request q WHERE q.case_id = c.id),
         'events', (SELECT coalesce(jsonb_agg(to_jsonb(e) ORDER BY e.id), '[]') FROM (
             SELECT * FROM event WHERE case_id = c.id ORDER BY id DESC LIMIT {CASE_EVENTS}) e)
     )::text
@@ -151,8 +162,8 @@ _STORY: Final = f"""
 
 _FEED: Final = f"""
     WITH scanned AS MATERIALIZED (
-        SELECT txid, id, merchant_id = $1 AND ($6::text[] IS NULL OR kind = ANY($6)) AS fits FROM event
-        WHERE (txid, id) > ($2::text::xid8, $3) AND txid < {CERTAIN_BELOW} {{narrower}}
+        SELECT txid, id, ($6::text[] IS NULL OR kind = ANY($6)) AS fits FROM event
+        WHERE merchant_id = $1 AND (txid, id) > ($2::text::xid8, $3) AND txid < {CERTAIN_BELOW} {{narrower}}
         ORDER BY txid, id LIMIT $4),
     fitting AS (SELECT txid, id FROM scanned WHERE fits ORDER BY txid, id LIMIT $5),
     final AS (SELECT txid, id FROM scanned ORDER BY txid DESC, id DESC LIMIT 1)

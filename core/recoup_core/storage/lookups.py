@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
+from recoup_core.domain.capture import CaptureState
+from recoup_core.domain.happened import HumanTask
+from recoup_core.domain.inbound import InboundState
 from recoup_core.ports import GatewayEvent
 
 MAX_TOLD: Final = 200
@@ -29,12 +32,16 @@ class InboundEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway's verified event as it was stored before anything was done about it."""
 
     id: UUID
+    merchant_id: str | None
+    """Whose account the gateway was at that moment; None only for what was stored before that was written down."""
     gateway: str
     external_id: str
     kind: str
     body: msgspec.Raw
     """A `GatewayEvent` as JSON."""
-    state: str = "received"
+    state: InboundState = InboundState.RECEIVED
+    via: Literal["webhook", "catch_up"] = "webhook"
+    """Whether the gateway told it, or was asked for it."""
     received_at: datetime
 
 
@@ -56,8 +63,8 @@ async def policy_texts(connection: asyncpg.Connection, digests: Collection[str])
 async def store_inbound(connection: asyncpg.Connection, events: Collection[InboundEvent]) -> list[UUID]:
     """Insert events that were not seen before and return their ids; a gateway's repeats fall away."""
     rows = await connection.fetch(
-        "INSERT INTO inbound_event (id, gateway, external_id, kind, body, state, received_at)"
-        " SELECT id, gateway, external_id, kind, body, state, received_at"
+        "INSERT INTO inbound_event (id, merchant_id, gateway, external_id, kind, body, state, via, received_at)"
+        " SELECT id, merchant_id, gateway, external_id, kind, body, state, via, received_at"
         " FROM jsonb_populate_recordset(null::inbound_event, $1::jsonb)"
         " ON CONFLICT (gateway, external_id) DO NOTHING RETURNING id",
         msgspec.json.encode(list(events)).decode(),
@@ -68,11 +75,15 @@ async def store_inbound(connection: asyncpg.Connection, events: Collection[Inbou
 async def open_inbound(connection: asyncpg.Connection, ids: Collection[UUID]) -> list[InboundEvent]:
     """Return the events among `ids` that were not applied yet, locked, oldest first."""
     rows = await connection.fetch(
-        "SELECT id, gateway, external_id, kind, body, state, received_at FROM inbound_event"
+        "SELECT id, merchant_id, gateway, external_id, kind, body, state, via, received_at FROM inbound_event"
         " WHERE id = ANY($1::uuid[]) AND state = 'received' ORDER BY id FOR UPDATE",
         list(ids),
     )
-    return [InboundEvent(**{**dict(row), "body": msgspec.Raw(row["body"].encode())}) for row in rows]
+    return [_inbound(row) for row in rows]
+
+
+def _inbound(row: asyncpg.Record) -> InboundEvent:
+    return InboundEvent(**{**dict(row), "body": msgspec.Raw(row["body"].encode()), "state": InboundState(row["state"])})
 
 
 async def close_inbound(
@@ -113,6 +124,30 @@ async def payment_by_reference(connection: asyncpg.Connection, merchant_id: str,
     return found
 
 
+async def told_failures(connection: asyncpg.Connection, gateway: str, reference: str) -> list[GatewayEvent]:
+    """Return the failures that a gateway told of one debt, the newest first, whatever became of the events."""
+    rows = await connection.fetch(
+        "SELECT body FROM inbound_event WHERE gateway = $1 AND body #>> '{failure,payment_reference}' = $2"
+        " ORDER BY id DESC LIMIT $3",
+        gateway,
+        reference,
+        MAX_TOLD,
+    )
+    return [msgspec.json.decode(row["body"], type=GatewayEvent) for row in rows]
+
+
+async def tasks_asking(connection: asyncpg.Connection, merchant_id: str, kind: str, reason: str) -> list[HumanTask]:
+    """Return the tasks that wait for a person with just this question, about no payment that is known."""
+    rows = await connection.fetch(
+        "SELECT row_to_json(t)::text FROM human_task t WHERE merchant_id = $1 AND kind = $2 AND reason = $3"
+        " AND payment_id IS NULL AND resolved_at IS NULL ORDER BY id",
+        merchant_id,
+        kind,
+        reason,
+    )
+    return [msgspec.json.decode(row[0], type=HumanTask) for row in rows]
+
+
 class OwnPart(msgspec.Struct, frozen=True):
     """A part of one of our refunds."""
 
@@ -125,6 +160,7 @@ class KnownCapture(msgspec.Struct, frozen=True):
 
     payment_id: UUID
     capture_id: UUID
+    state: CaptureState = CaptureState.CAPTURED
 
 
 async def part_of_refund(
@@ -149,19 +185,38 @@ async def capture_of_charge(
 ) -> KnownCapture | None:
     """Return the capture that a gateway calls so, within one merchant; by its attempt where only that was told.
 
-    A charge may have several names at its gateway; any of them finds it.
+    A charge may have several names at its gateway; any of them finds it. One name may stand for several captures: what
+    came back was collected again, or less was captured than authorised. The one that holds money is meant, else the
+    last.
     """
     row = await connection.fetchrow(
-        """SELECT payment_id, id FROM capture
-           WHERE merchant_id = $1 AND gateway = $2 AND gateway_ref = ANY($3::text[])
-           UNION ALL
-           SELECT c.payment_id, c.id FROM attempt a JOIN capture c ON c.attempt_id = a.id
-           WHERE a.merchant_id = $1 AND a.gateway = $2 AND a.gateway_ref = ANY($3::text[]) LIMIT 1""",
+        """SELECT payment_id, id, state FROM (
+               SELECT payment_id, id, state, created_at FROM capture
+               WHERE merchant_id = $1 AND gateway = $2 AND gateway_ref = ANY($3::text[])
+               UNION ALL
+               SELECT c.payment_id, c.id, c.state, c.created_at FROM attempt a JOIN capture c ON c.attempt_id = a.id
+               WHERE a.merchant_id = $1 AND a.gateway = $2 AND a.gateway_ref = ANY($3::text[])) c
+           ORDER BY state = 'captured' DESC, state = 'authorized' DESC, created_at DESC, id LIMIT 1""",
         merchant_id,
         gateway,
         list(charge_refs),
     )
-    return None if row is None else KnownCapture(row["payment_id"], row["id"])
+    return None if row is None else KnownCapture(row["payment_id"], row["id"], CaptureState(row["state"]))
+
+
+async def charge_is_live(
+    connection: asyncpg.Connection, merchant_id: str, gateway: str, charge_refs: Sequence[str]
+) -> bool:
+    """Return whether an attempt on a gateway's charge has not ended yet."""
+    found: bool = await connection.fetchval(
+        """SELECT EXISTS (SELECT FROM attempt
+               WHERE merchant_id = $1 AND gateway = $2 AND gateway_ref = ANY($3::text[])
+               AND state IN ('submitted', 'pending', 'unknown'))""",
+        merchant_id,
+        gateway,
+        list(charge_refs),
+    )
+    return found
 
 
 async def told_of_refund(connection: asyncpg.Connection, gateway: str, refund_ref: str) -> list[GatewayEvent]:

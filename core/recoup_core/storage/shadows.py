@@ -58,7 +58,8 @@ class ShadowDifference(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     case_id: UUID | None = None
     refund_id: UUID | None = None
-    """What the decision was about: a case, or a refund."""
+    charge_id: UUID | None = None
+    """What the decision was about: a case, a refund, or an upcoming charge."""
     decision_id: UUID
     decided_at: datetime
     rule: str
@@ -101,7 +102,7 @@ _FOLLOW: Final = """
     ORDER BY d.decided_at, d.id LIMIT $7"""
 
 _DIFFERENCES: Final = """
-    SELECT s.id, s.case_id, s.refund_id, s.decision_id, s.decided_at, d.rule, d.outcome::text AS outcome,
+    SELECT s.id, s.case_id, s.refund_id, d.charge_id, s.decision_id, s.decided_at, d.rule, d.outcome::text AS outcome,
         s.note AS shadow_rule, s.outcome::text AS shadow_outcome
     FROM shadow_decision s JOIN decision d ON d.id = s.decision_id
     WHERE s.version_id = $1 AND NOT s.agrees AND ($2::text IS NULL OR s.merchant_id = $2)

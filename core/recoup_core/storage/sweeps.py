@@ -88,13 +88,17 @@ _PLANLESS_CASES = """
       AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = c.payment_id
                       AND a.state IN ('scheduled', 'submitted', 'pending', 'unknown'))
       AND NOT EXISTS (SELECT FROM human_task t
-                      WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL AND t.kind <> 'dunning')"""
+                      WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL
+                        AND t.kind NOT IN ('dunning', 'subscription_unacknowledged', 'message_undeliverable',
+                                           'vulnerable_customer'))"""
 
 _PAUSED_CASES = """
     SELECT c.payment_id FROM recovery_case c
     WHERE c.state = 'paused' AND c.paused_at < $1
       AND NOT EXISTS (SELECT FROM human_task t
-                      WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL AND t.kind <> 'dunning')
+                      WHERE t.payment_id = c.payment_id AND t.resolved_at IS NULL
+                        AND t.kind NOT IN ('dunning', 'subscription_unacknowledged', 'message_undeliverable',
+                                           'vulnerable_customer'))
     ORDER BY c.paused_at LIMIT $2"""
 
 
@@ -195,15 +199,27 @@ class JobSubject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def subject_of_job(connection: asyncpg.Connection, subject_id: UUID) -> JobSubject | None:
-    """Return what a job's subject belongs to (a step, an attempt, a refund or a part of one, an inbound event); None
-    where it is gone."""
+    """Return what a job's subject belongs to; None where it is gone.
+
+    That is a step, an attempt, a message, a payment with its case, a refund or a part of one, an inbound event, a
+    gateway's feed, a settlement report or the wish for one.
+    """
     row = await connection.fetchrow(
         "SELECT merchant_id, case_id, payment_id, NULL::uuid AS refund_id, NULL AS gateway FROM timeline_step"
         " WHERE id = $1"
         " UNION ALL SELECT merchant_id, case_id, payment_id, NULL, NULL FROM attempt WHERE id = $1"
         " UNION ALL SELECT merchant_id, NULL, payment_id, refund_id, NULL FROM refund_part WHERE id = $1"
         " UNION ALL SELECT merchant_id, NULL, payment_id, id, NULL FROM refund WHERE id = $1"
-        " UNION ALL SELECT NULL, NULL, NULL, NULL, gateway FROM inbound_event WHERE id = $1",
+        " UNION ALL SELECT merchant_id, id, payment_id, NULL, NULL FROM recovery_case WHERE payment_id = $1"
+        " UNION ALL SELECT merchant_id, case_id, payment_id, NULL, NULL FROM message WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, NULL, NULL, gateway FROM inbound_event WHERE id = $1"
+        " UNION ALL SELECT merchant_id, case_id, payment_id, NULL, NULL FROM subscription_request WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, NULL, NULL, NULL FROM upcoming_charge WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, NULL, NULL, NULL FROM notice WHERE id = $1"
+        " UNION ALL SELECT NULL, NULL, NULL, NULL, gateway FROM gateway_feed WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, NULL, NULL, gateway FROM settlement_report WHERE id = $1"
+        " UNION ALL SELECT merchant_id, NULL, NULL, NULL, NULL FROM webhook_endpoint WHERE id = $1"
+        " UNION ALL SELECT NULL, NULL, NULL, NULL, gateway FROM settlement_wanted WHERE id = $1",
         subject_id,
     )
     return None if row is None else JobSubject(**dict(row))
