@@ -8,12 +8,25 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import msgspec
 
+from recoup_core.domain.payment import RetryOwner
 from recoup_core.secret import Secret, SecretUrl
+from recoup_core.settings_people import (
+    BrandEntry,
+    ContactSettings,
+    MessageSettings,
+    Name,
+    NotifierEntry,
+    SecretsSettings,
+    StaffEntry,
+    WebhookSettings,
+    check_people,
+    is_url,
+    revealed,
+)
 from recoup_core.settings_reader import KeyPath, Reader, SettingsInvalid
 
 FILE_NAME: Final = "recoup.toml"
@@ -22,7 +35,6 @@ MAX_FILE_BYTES: Final = 1024 * 1024
 OTHERS: Final = ("RECOUP_CONFIG", "RECOUP_TEST_", "RECOUP_REQUIRE_SERVICES")
 """Variables under our prefix that are no settings."""
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,39}\Z")]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 """0 lets the system choose."""
 
@@ -113,12 +125,28 @@ class GatewayEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
     plugin: Name
     merchant: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "default"
+    retries_by: RetryOwner = RetryOwner.RECOUP
+    """Who tries failed payments of this account again: `recoup`, the `gateway` itself or a `biller` at it. Recoup takes
+    over where such an owner has given up, and never tries beside it."""
+    opens_cases: bool = True
+    """Whether failures that its webhooks tell of open cases; false where checkouts fail here, too, and the billing
+    system reports what is to be collected."""
+    finds_backups: bool = True
+    """Whether it is asked what else a customer has stored, where a policy tries a backup and none was reported."""
+    settles_within_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 10
+    """After how many days what is booked and stands in no settlement report is put before a person, once the gateway
+    has ever sent one; 0: never. Card payouts take some 2 to 7 days, bank debits up to 10."""
+    settles_others: bool = False
+    """Whether settlement reports of this account tell of charges, too, that Recoup is never told of: then an unknown
+    one is no exception."""
+    exceptions_to: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] = "finance"
+    """The role or the person that a new settlement exception of this account is for."""
     options: Mapping[str, Any] = {}
     """As the plugin declares them; any text may be `env:NAME` or `file:/path` and is a `Secret` then."""
 
     def plain_options(self) -> dict[str, Any]:
         """Return the options with their secrets revealed, for the plugin and nobody else."""
-        return {key: _revealed(value) for key, value in self.options.items()}
+        return {key: revealed(value) for key, value in self.options.items()}
 
     def __repr__(self) -> str:
         return f"GatewayEntry(name={self.name!r}, plugin={self.plugin!r}, options={sorted(self.options)})"
@@ -140,7 +168,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policies: PolicySettings = PolicySettings()
     log: LogSettings = LogSettings()
     merchant: MerchantSettings = MerchantSettings()
+    messages: MessageSettings = MessageSettings()
+    contact: ContactSettings = ContactSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     gateways: tuple[GatewayEntry, ...] = ()
+    notifiers: tuple[NotifierEntry, ...] = ()
+    brands: tuple[BrandEntry, ...] = ()
+    staff: tuple[StaffEntry, ...] = ()
 
 
 def load_settings(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
@@ -198,6 +233,7 @@ def _check(reader: Reader, folder: Path) -> None:
     if policies is not None and not (folder / policies).is_dir():
         reader.problem(reader.where(("policies", "dir")), f"{policies} is no folder")
     sandbox = good.get(("environment",)) == "development" or good.get(("allow_sandbox",)) is True
+    check_people(reader, folder, sandbox=sandbox)
     _check_gateways(reader, [value for value in good.items() if isinstance(value[1], GatewayEntry)], sandbox=sandbox)
 
 
@@ -205,12 +241,7 @@ def _check_url(reader: Reader, path: KeyPath, schemes: Iterable[str]) -> None:
     url = reader.good.get(path)
     if url is None:
         return
-    try:
-        parts = urlsplit(url.reveal() if isinstance(url, Secret) else url)
-        fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fits = False
-    if not fits:
+    if not is_url(url.reveal() if isinstance(url, Secret) else url, schemes):
         reader.problem(
             reader.where(path), f"must be a URL like {' or '.join(f'{scheme}://host' for scheme in schemes)}"
         )
@@ -225,13 +256,3 @@ def _check_gateways(reader: Reader, entries: Sequence[tuple[KeyPath, GatewayEntr
         seen.add(gateway.name)
         if gateway.plugin == "sandbox" and not sandbox:
             reader.problem(f"{where}.plugin", "the sandbox moves no money: in production it needs allow_sandbox = true")
-
-
-def _revealed(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value.reveal()
-    if isinstance(value, Mapping):
-        return {key: _revealed(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_revealed(inner) for inner in value]
-    return value

@@ -4,7 +4,8 @@ Knows nothing of what may be set; `settings.py` says that. Values of secrets are
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
@@ -125,7 +126,9 @@ class Reader:
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield field.name, self.struct(field.type, table.get(field.name, {}), path)
         elif variable is not None:
-            yield field.name, self._convert(variable.text, field.type, path, strict=False)
+            listed = get_origin(field.type) is list
+            text = [part.strip() for part in variable.text.split(",")] if listed else variable.text
+            yield field.name, self._convert(text, field.type, path, strict=False)
         elif field.name not in table:
             if field.required:
                 self.problem(".".join(path), "is missing")
@@ -155,8 +158,8 @@ class Reader:
             self.good[path] = msgspec.convert(raw, kind, strict=strict, dec_hook=_from_text)
             return self.good[path]
         except msgspec.ValidationError as mistake:
-            choices = [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
-            what = f"must be one of {', '.join(choices)}" if choices else str(mistake)
+            choices = [str(choice) for choice in _choices(kind)]
+            what = f"must be one of {', '.join(choices)}" if choices else _in_words(str(mistake), kind)
             self.problem(self.where(path), what, near(str(raw), choices) if choices else None)
             return None
 
@@ -192,6 +195,21 @@ class Reader:
         except UnicodeDecodeError:
             self.problem(where, f"refers to {name}, which is not UTF-8 text")
         return Secret("")
+
+
+def _choices(kind: Any) -> Iterable[object]:
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return kind if isinstance(kind, EnumMeta) else ()
+
+
+def _in_words(mistake: str, kind: Any) -> str:
+    """Say which shape a text must have by the words that its type has for it, not by its pattern."""
+    for each in (kind, *get_args(kind)):
+        for meta in getattr(each, "__metadata__", ()):
+            if "matching regex" in mistake and getattr(meta, "description", None):
+                return f"must be {meta.description}"
+    return mistake
 
 
 def _from_text(kind: type, value: object) -> object:

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
-from recoup_core.domain.cardnumbers import hide_card_numbers
+from recoup_core.domain.cardnumbers import REFERENCES, hide_card_numbers
 from recoup_core.secret import Secret, hide_url_passwords
 
 REDACTED: Final = "[redacted]"
@@ -79,7 +79,7 @@ def configure_logging(level: str = "info", form: str = "json", stream: TextIO | 
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for chatty in ("pika", "httpx", "httpcore"):  # they tell each connection, frame or request at "info"
+    for chatty in ("pika", "httpx", "httpcore", "stripe"):  # they tell each request, and bodies with tokens
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     structlog.configure(
         processors=[
@@ -109,7 +109,7 @@ def _add_correlation(_: object, __: str, event: MutableMapping[str, Any]) -> Mut
 
 def redact_event(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Take secrets and card numbers out of one log line, whatever it holds and however deep."""
-    return {key: REDACTED if _names_secret(key) else redact(value) for key, value in event.items()}
+    return {key: _redact_field(key, value, 0) for key, value in event.items()}
 
 
 def redact(value: Any, depth: int = 0) -> Any:
@@ -124,15 +124,24 @@ def redact(value: Any, depth: int = 0) -> Any:
         return f"<{type(value).__name__}>"
     if isinstance(value, Mapping):
         items = ((redact_text(str(key)), inner) for key, inner in value.items())
-        return {key: REDACTED if _names_secret(key) else redact(inner, depth + 1) for key, inner in items}
+        return {key: _redact_field(key, inner, depth + 1) for key, inner in items}
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(inner, depth + 1) for inner in value]
     return REDACTED if isinstance(value, Secret) else redact_text(_shown(value))
 
 
-def redact_text(text: str) -> str:
-    """Return the text without card numbers, well-known kinds of keys, and passwords in URLs."""
-    return hide_card_numbers(_SECRET_TEXTS.sub(REDACTED, hide_url_passwords(text)))
+def _redact_field(key: str, value: Any, depth: int) -> Any:
+    if _names_secret(key):
+        return REDACTED
+    if key in REFERENCES and isinstance(value, str):
+        return redact_text(value, reference=True)
+    return redact(value, depth)
+
+
+def redact_text(text: str, *, reference: bool = False) -> str:
+    """Return the text without card numbers, well-known kinds of keys, and passwords in URLs; `reference` as in
+    `cardnumbers`: a gateway's own name of something."""
+    return hide_card_numbers(_SECRET_TEXTS.sub(REDACTED, hide_url_passwords(text)), reference=reference)
 
 
 def _shown(value: object) -> str:
@@ -174,6 +183,19 @@ class Metrics:
             buckets=CALL_SECONDS,
             registry=registry,
         )
+        self.message_seconds = Histogram(
+            "recoup_message_seconds",
+            "Messages handed over to notifiers",
+            ["notifier", "channel", "outcome"],
+            buckets=CALL_SECONDS,
+            registry=registry,
+        )
+        self.plugin_faults = Counter(
+            "recoup_plugin_faults",
+            "Calls of foreign plugins that failed, hung, or found them busy",
+            ["plugin", "gateway", "call", "fault"],
+            registry=registry,
+        )
         self.events = Counter("recoup_events", "Things that happened, by kind", ["kind"], registry=registry)
         self.refund_outcomes = Counter(
             "recoup_refund_outcomes", "Answers about refunds", ["gateway", "outcome", "category"], registry=registry
@@ -189,6 +211,17 @@ class Metrics:
         self.captures_over_refunded = Gauge(
             "recoup_captures_over_refunded", "Charges that refunds and disputes exceed", registry=registry
         )
+        self.follow_lag_seconds = Gauge(
+            "recoup_follow_lag_seconds",
+            "Age of the newest event that a follower has taken; 0 once it has all",
+            ["reader"],
+            registry=registry,
+        )
+        self.events_parked = Counter(
+            "recoup_events_parked", "Events that a follower could not take and left out", ["reader"], registry=registry
+        )
+        self.streams = Gauge("recoup_streams", "Live streams of events that are open", registry=registry)
+        self.streams_cut = Counter("recoup_streams_cut", "Live streams that were ended", ["because"], registry=registry)
         self.engine_fallbacks = Gauge(
             "recoup_engine_fallbacks", "Decisions the closures made because the engine could not", registry=registry
         )
@@ -223,6 +256,18 @@ class Metrics:
     def refund_outcome(self, gateway: str, outcome: str, category: str) -> None:
         """Count an answer about a refund's part; `category` says why it failed, and is empty where it did not."""
         self.refund_outcomes.labels(gateway, outcome, category).inc()
+
+    def followed(self, reader: str, lag_s: float) -> None:
+        """Show how old the event is that a follower stands at."""
+        self.follow_lag_seconds.labels(reader).set(lag_s)
+
+    def event_parked(self, reader: str) -> None:
+        """Count an event that a follower left out."""
+        self.events_parked.labels(reader).inc()
+
+    def message_sent(self, notifier: str, channel: str, outcome: str, seconds: float) -> None:
+        """Count a message that was handed over, and how long that took."""
+        self.message_seconds.labels(notifier, channel, outcome).observe(seconds)
 
     def refunds_standing(self, in_flight: int, oldest_unknown_s: float, over: int) -> None:
         """Show how all refunds stand, as the last sweep saw them."""

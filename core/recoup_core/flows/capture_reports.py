@@ -10,6 +10,7 @@ from recoup_core.domain.capture import LineKind
 from recoup_core.domain.cardnumbers import refuse_card_numbers_in
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, exponent
 from recoup_core.domain.payment import Customer, Method, Network
+from recoup_core.flows.customers.telling import ReportedContact, check_contact
 from recoup_core.flows.refunds.ask import MAX_LINES, MAX_QUANTITY
 from recoup_core.flows.reports import InconsistentReport, UnknownGateway
 
@@ -61,11 +62,14 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     refunds: tuple[ReportedRefund, ...] = ()
     subscription: dict[str, Any] = {}
     """`plan`, `interval`, and what was paid for: `period_start` and `period_end`, ISO 8601."""
+    contact: ReportedContact = ReportedContact()
+    """How the customer is reached; kept with the customer, not with the payment."""
 
 
 def check_capture(report: CaptureReport, gateway_merchants: Mapping[str, str], now: datetime) -> None:
     """Raise what is wrong with a report by itself; `gateway_merchants` says whose account each gateway is."""
     refuse_card_numbers_in(report)
+    check_contact(report.contact)
     exponent(report.currency)
     if gateway_merchants.get(report.gateway) != report.merchant_id:
         raise UnknownGateway(report.gateway)

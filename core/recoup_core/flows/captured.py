@@ -14,6 +14,7 @@ from recoup_core.domain.payment import Payment, PaymentState
 from recoup_core.domain.refundfile import PaymentAccount
 from recoup_core.flows.capture_reports import CaptureReport, ReportedLine, ReportedRefund, check_capture
 from recoup_core.flows.context import Context, count_events
+from recoup_core.flows.customers.telling import take_contact
 from recoup_core.flows.recover import PaymentExists
 from recoup_core.flows.refunds.early import EarlyNews, count_refunds, take_early_news
 from recoup_core.flows.reports import InconsistentReport
@@ -21,6 +22,7 @@ from recoup_core.ports import GatewayEvent, Refunded, RefundNews
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.captured import early_news, lock_charge, payment_of_capture
 from recoup_core.storage.changes import Changes
+from recoup_core.storage.customers import read_customer
 from recoup_core.storage.lookups import payment_by_reference
 from recoup_core.storage.refunds import load_accounts
 
@@ -64,6 +66,7 @@ async def _store(
         changes.add(account.payment, *account.captures, *account.lines)
         _book(changes, account, report, now)
         changes.add(_told(account, actor, correlation_id, now))
+        await _take_contact(connection, changes, report, now, actor=actor, correlation_id=correlation_id)
         events = await early_news(connection, report.gateway, report.gateway_ref)
         early = _told_early(report, events, actor, correlation_id, now)
         count_refunds(changes, account, early)
@@ -79,6 +82,15 @@ async def _store(
     count_events(context, changes)
     count_events(context, later)
     return stored
+
+
+async def _take_contact(
+    connection: asyncpg.Connection, changes: Changes, report: CaptureReport, now: datetime, **event: str | None
+) -> None:
+    """Keep what is news of how the customer is reached, where the report tells anything of it."""
+    if not report.contact.nothing:
+        about = (report.merchant_id, report.customer.ref)
+        take_contact(changes, await read_customer(connection, *about), report.contact, about, now, **event)
 
 
 async def _answered(connection: asyncpg.Connection, report: CaptureReport, call: Call | None) -> PaymentAccount | None:

@@ -15,9 +15,10 @@ from uuid import UUID
 import msgspec
 
 from recoup_core.domain.attempt import ATTEMPT, Attempt, AttemptEvent, AttemptState, Origin
+from recoup_core.domain.decline import DeclineCategory
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.ids import new_id
-from recoup_core.domain.payment import Credential, PaymentState
+from recoup_core.domain.payment import Credential, Payment, PaymentState
 from recoup_core.domain.recovery import CaseState, StepEvent, StepState, TimelineStep
 from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import COLLECT, POLICY, Draft
@@ -26,7 +27,7 @@ from recoup_core.flows.outcomes import Outcome, cancel_unsent, lose
 from recoup_core.flows.planning import accompany, plan_next
 from recoup_core.flows.recorder import Answer, Recorder
 from recoup_core.flows.situation import history_by_account, situation_of
-from recoup_core.ports import ChargeRequest, NotSent
+from recoup_core.ports import ChargeRequest, Declined, NotSent, Owned
 from recoup_core.rules.deciding.decide import check_account, when_late
 from recoup_core.rules.engine.texts import UnreadablePolicy
 from recoup_core.storage.cases import payments_of_steps
@@ -62,13 +63,14 @@ async def run_collect(context: Context, recorder: Recorder, refs: Sequence[JobRe
 async def send(context: Context, recorder: Recorder, work: Send, *, not_sent_is_sure: bool = True) -> None:
     """Call the gateway for a submitted attempt and record what it answers.
 
-    Without `not_sent_is_sure` an earlier send of the attempt may have arrived, so "not sent" leaves it unknown.
+    Without `not_sent_is_sure` an earlier send of the attempt may have arrived, so what speaks of this send alone ("not
+    sent", or a refusal for our own mistake, which no key remembers) leaves it unknown.
     """
     started = time.perf_counter()
     outcome: Outcome = await _charge(context, work)
     context.measures.gateway_call(work.gateway, "charge", type(outcome).__name__.lower(), time.perf_counter() - started)
-    if isinstance(outcome, NotSent) and not not_sent_is_sure:
-        outcome = Unknown(reason=f"an earlier send may have arrived; this one did not: {outcome.reason}")
+    if not not_sent_is_sure and (why := _of_this_send_alone(outcome)) is not None:
+        outcome = Unknown(reason=f"an earlier send may have arrived; this one did not: {why}")
     await recorder.record(
         Answer(
             payment_id=work.payment_id,
@@ -80,21 +82,33 @@ async def send(context: Context, recorder: Recorder, work: Send, *, not_sent_is_
     )
 
 
+def _of_this_send_alone(outcome: Outcome) -> str | None:
+    """Return why this very send did nothing, where that says nothing about an earlier one."""
+    if isinstance(outcome, NotSent | Owned):
+        return outcome.reason
+    if isinstance(outcome, Declined) and outcome.decline.category is DeclineCategory.CONFIGURATION:
+        return outcome.decline.code
+    return None
+
+
 def charge_request(
-    attempt: Attempt, credential: Credential, reference: str, correlation_id: str | None
+    attempt: Attempt, credential: Credential, payment: Payment, correlation_id: str | None
 ) -> ChargeRequest:
     """Return the request of an attempt; the same attempt always gives the same request."""
     assert attempt.idempotency_key is not None  # only reported attempts have none, and those are never sent
     return ChargeRequest(
         idempotency_key=attempt.idempotency_key,
         attempt_id=attempt.id,
-        payment_reference=reference,
+        payment_reference=payment.reference,
         amount=attempt.amount,
         method=attempt.method,
         token=credential.token,
         gateway_customer=credential.gateway_customer,
         first_sent_at=attempt.submitted_at or attempt.created_at,
         gateway_ref=attempt.gateway_ref,
+        debt_ref=payment.gateway_ref if payment.gateway == attempt.gateway else None,
+        number=attempt.number,
+        subscription=bool(payment.subscription),
         correlation_id=correlation_id,
     )
 
@@ -217,7 +231,7 @@ def _within_limits(draft: Draft, step: TimelineStep, credential: Credential, loc
 
 
 def _submit_new(draft: Draft, step: TimelineStep, credential: Credential, ref: JobRef) -> Send:
-    attempt = _new_attempt(draft, step, credential, ref)
+    attempt = new_attempt(draft, step, credential, ref)
     draft.actor = step.planned_by
     draft.add_attempt(attempt)
     draft.move_step(step, StepEvent.START)
@@ -225,7 +239,8 @@ def _submit_new(draft: Draft, step: TimelineStep, credential: Credential, ref: J
     return _send_of(draft, attempt, credential)
 
 
-def _new_attempt(draft: Draft, step: TimelineStep, credential: Credential, ref: JobRef) -> Attempt:
+def new_attempt(draft: Draft, step: TimelineStep, credential: Credential, ref: JobRef) -> Attempt:
+    """Return the attempt that a retry step leads to, submitted just now."""
     file, attempt_id = draft.file, new_id()
     return Attempt(
         id=attempt_id,
@@ -285,7 +300,7 @@ def resubmit(draft: Draft, attempt: Attempt, ref: JobRef) -> Attempt:
 
 
 def _send_of(draft: Draft, attempt: Attempt, credential: Credential) -> Send:
-    request = charge_request(attempt, credential, draft.file.payment.reference, draft.correlation_id)
+    request = charge_request(attempt, credential, draft.file.payment, draft.correlation_id)
     return Send(draft.file.payment.id, attempt.gateway, request)
 
 

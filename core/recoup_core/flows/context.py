@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -11,13 +12,17 @@ import asyncpg
 from recoup_core.domain.attempt import Attempt
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.happened import Event
+from recoup_core.domain.payment import RetryOwner
 from recoup_core.flows.draft import Draft
+from recoup_core.flows.inbound_reading import Readers
+from recoup_core.flows.messaging import Messaging
 from recoup_core.flows.registry import PolicyRegistry
 from recoup_core.ports import Clock, Gateway
 from recoup_core.rules.engine.texts import Pinned
 from recoup_core.storage.cases import load_cases, lock_accounts, lock_payments
 from recoup_core.storage.changes import Changes
 from recoup_core.storage.engine import Database
+from recoup_core.web.calling import Caller
 
 PIN_ROUNDS: Final = 5
 """Times that case files may turn out to be pinned to policies not at hand; one is usual, and only after a start."""
@@ -50,6 +55,35 @@ class Measures(Protocol):
         """How all refunds stand: parts whose money may be moving, the age of the oldest unknown, captures exceeded."""
         ...
 
+    def followed(self, reader: str, lag_s: float) -> None:
+        """A follower of events has taken what is new, or failed at it; so old is what it stands at."""
+        ...
+
+    def event_parked(self, reader: str) -> None:
+        """A follower left out an event that it can't take."""
+        ...
+
+    def message_sent(self, notifier: str, channel: str, outcome: str, seconds: float) -> None:
+        """One message was handed over: `accepted`, `not_accepted`, `not_now`, or `unknown`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRules:
+    """What the settings say about a gateway beyond its own options."""
+
+    retries_by: RetryOwner = RetryOwner.RECOUP
+    opens_cases: bool = True
+    """Whether failures that its webhooks tell of open cases; without, only reports do."""
+    finds_backups: bool = True
+    """Whether it is asked what else a customer has stored, where a policy tries a backup and none is known."""
+    settles_within: timedelta = timedelta(days=10)
+    """When at the latest its settlement reports tell of what is booked; none at all: it is never asked for."""
+    settles_others: bool = False
+    """Whether its reports tell of charges, too, that Recoup has nothing to do with."""
+    exceptions_to: str = "finance"
+    """Whose turn it is when a settlement exception opens: a role, or a person."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -62,6 +96,27 @@ class Context:
     """Which merchant's account a gateway instance is."""
     clock: Clock
     measures: Measures
+    gateway_rules: Mapping[str, GatewayRules] = field(default_factory=dict)
+    """By the gateway's name; one that is not listed has the defaults."""
+    readers: Readers = field(default_factory=Readers)
+    """Read webhooks, each gateway's apart from the others'."""
+    messaging: Messaging = field(default_factory=Messaging)
+    """How customers and staff are reached."""
+    webhooks: Caller = field(default_factory=Caller)
+    """Posts to the endpoints of outbound webhooks."""
+
+    def rules_of(self, gateway: str) -> GatewayRules:
+        """Return what the settings say about a gateway."""
+        return self.gateway_rules.get(gateway, GatewayRules())
+
+    @property
+    def backup_gateways(self) -> frozenset[str]:
+        """The gateways that may be asked what else a customer has stored, and can say so."""
+        return frozenset(
+            name
+            for name, gateway in self.gateways.items()
+            if gateway.capabilities.lists_credentials and self.rules_of(name).finds_backups
+        )
 
 
 class Locked:
@@ -77,8 +132,19 @@ class Locked:
         self.connection = connection
         self.changes = Changes()
         self.now = context.clock.now()
+        asked = context.backup_gateways
         self._drafts = {
-            key: Draft(file, self.changes, self.now, "", None, pinned.get(file.case.dunning_digest or ""))
+            key: Draft(
+                file,
+                self.changes,
+                self.now,
+                "",
+                None,
+                pinned.get(file.case.dunning_digest or ""),
+                asked,
+                pinned.get(file.case.policy_digest),
+                context.messaging.contact,
+            )
             for key, file in files.items()
         }
         self._pinned = pinned

@@ -13,6 +13,7 @@ from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, t
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PAYMENT, Credential, PaymentEvent
 from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepKind, StepState, TimelineStep
+from recoup_core.rules.deciding.contact import ContactRules
 from recoup_core.rules.deciding.deciders import AnyDecision
 from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.engine.texts import Pinned
@@ -48,10 +49,19 @@ class Draft:
         actor: str,
         correlation_id: str | None,
         dunning: Pinned | None = None,
+        backup_gateways: frozenset[str] = frozenset(),
+        retry: Pinned | None = None,
+        contact: ContactRules | None = None,
     ) -> None:
         self.file = file
         self.dunning = dunning
         """What the case's dunning steps are planned with; None where it has no dunning policy."""
+        self.retry = retry
+        """What the case's retries are decided with; None for a case that is just being opened."""
+        self.contact = contact
+        """When customers are written to; None: messages are planned whatever the hour."""
+        self.backup_gateways = backup_gateways
+        """Gateways that may be asked what else the customer has stored."""
         self.changes = changes
         self.now = now
         self.actor = actor

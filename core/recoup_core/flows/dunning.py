@@ -12,6 +12,7 @@ from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseState, StepEvent, StepState, TimelineStep
 from recoup_core.flows.draft import POLICY, Draft
+from recoup_core.flows.messages.placing import Placed, place
 from recoup_core.flows.situation import facts_of
 from recoup_core.rules.deciding.dunning import (
     Campaign,
@@ -19,7 +20,6 @@ from recoup_core.rules.deciding.dunning import (
     DunningDecision,
     DunningSituation,
     PlannedRetry,
-    WantedStep,
     decide_dunning,
 )
 from recoup_core.rules.engine.compile import CompiledPolicy
@@ -62,7 +62,7 @@ def dunning_facts(file: CaseFile, facts: RetryFacts) -> DunningFacts:
 
 def dunning_situation(file: CaseFile, now: datetime) -> DunningSituation:
     """Return what the times of steps hang on."""
-    planned, declined, customer = file.planned_retry, file.last_declined_retry, file.payment.customer
+    planned, declined = file.planned_retry, file.last_declined_retry
     retry = PlannedRetry(id=planned.id, at=planned.due_at) if planned else None
     last = None
     if declined is not None and declined.step_id is not None:
@@ -74,8 +74,8 @@ def dunning_situation(file: CaseFile, now: datetime) -> DunningSituation:
         declined=last,
         exhausted_at=file.case.closed_at if file.case.state is CaseState.EXHAUSTED else None,
         settled=tuple(step.key for step in file.steps if step.key is not None and _had_its_turn(step)),
-        customer_zone=customer.timezone,
-        country=customer.country,
+        customer_zone=file.customer_zone,
+        country=file.country,
     )
 
 
@@ -93,13 +93,16 @@ def plan_dunning(draft: Draft, policy: CompiledPolicy, facts: RetryFacts | None 
     decision = decide_dunning(policy, seen, situation)
     wanted = decision.outcome.steps if isinstance(decision.outcome, Campaign) else ()
     planned = {step.key: step for step in file.planned_dunning}
-    fresh = [step for step in wanted if step.key not in planned]
-    moved = [(planned[step.key], step) for step in wanted if step.key in planned and _differs(planned, step, draft.now)]
-    gone = [step for key, step in planned.items() if key not in {step.key for step in wanted}]
+    at = {step.key: place(draft, step, planned.get(step.key)) for step in wanted}
+    placed = {key: each for key, each in at.items() if isinstance(each, Placed)}
+    fresh = [each for key, each in placed.items() if key not in planned]
+    known = [(planned[key], to) for key, to in placed.items() if key in planned]
+    moved = [(step, to) for step, to in known if _differs(step, to, draft.now)]
+    gone = [step for key, step in planned.items() if key not in placed]
     if not (fresh or moved or gone) and any(step.key is not None for step in file.steps):
         return
     stored = draft.keep_decision(PolicyKind.DUNNING, decision, seen, situation)
-    _skip(draft, gone, decision)
+    _skip(draft, gone, decision, {key: each for key, each in at.items() if isinstance(each, str)})
     for step, to in moved:
         _move(draft, step, to)
     _plan(draft, fresh, stored)
@@ -109,19 +112,18 @@ def _had_its_turn(step: TimelineStep) -> bool:
     return step.state in (StepState.DONE, StepState.RUNNING) or REFUSED in step.detail
 
 
-def _differs(planned: Mapping[str | None, TimelineStep], wanted: WantedStep, now: datetime) -> bool:
+def _differs(step: TimelineStep, to: Placed, now: datetime) -> bool:
     """Whether a planned step must change; one that is due already stays due."""
-    step = planned[wanted.key]
-    both_due = step.due_at <= now and wanted.at <= now
-    return not (both_due or step.due_at == wanted.at) or dict(step.detail) != _as_stored(wanted.detail)
+    both_due = step.due_at <= now and to.at <= now
+    return not (both_due or step.due_at == to.at) or dict(step.detail) != _as_stored(to.step.detail)
 
 
 def _as_stored(detail: Mapping[str, object]) -> dict[str, object]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in detail.items()}
 
 
-def _skip(draft: Draft, gone: Iterable[TimelineStep], decision: DunningDecision) -> None:
-    reasons = {trace.key: trace.because[-1] for trace in decision.explanation.steps}
+def _skip(draft: Draft, gone: Iterable[TimelineStep], decision: DunningDecision, late: Mapping[str, str]) -> None:
+    reasons = {**{trace.key: trace.because[-1] for trace in decision.explanation.steps}, **late}
     otherwise = f"the rule {decision.rule!r} does not want it"
     if not isinstance(decision.outcome, Campaign):
         otherwise = f"no dunning: {decision.outcome.reason}"
@@ -130,30 +132,34 @@ def _skip(draft: Draft, gone: Iterable[TimelineStep], decision: DunningDecision)
         draft.skip_step(step, reasons.get(step.key or "", hangs))
 
 
-def _move(draft: Draft, step: TimelineStep, to: WantedStep) -> None:
-    moved = draft.move_step(step, StepEvent.MOVE, due_at=to.at, detail=_as_stored(to.detail))
+def _move(draft: Draft, step: TimelineStep, to: Placed) -> None:
+    hold = {"held_until": to.held_until, "held_because": to.held_because}
+    moved = draft.move_step(step, StepEvent.MOVE, due_at=to.at, detail=_as_stored(to.step.detail), **hold)
     draft.put_job_of(moved)
     if moved.due_at != step.due_at:
-        because = "the retry moved" if to.retry_step_id is not None else "decided anew"
+        because = "the retry moved" if to.step.retry_step_id is not None else "decided anew"
         draft.tell(EventKind.STEP_MOVED, step=str(step.id), due_at=to.at.isoformat(), because=because)
 
 
-def _plan(draft: Draft, fresh: Sequence[WantedStep], stored: StoredDecision) -> None:
+def _plan(draft: Draft, fresh: Sequence[Placed], stored: StoredDecision) -> None:
     file, told = draft.file, []
-    for wanted in fresh:
+    for placed in fresh:
+        wanted = placed.step
         step = TimelineStep(
             id=new_id(),
             merchant_id=file.payment.merchant_id,
             case_id=file.case.id,
             payment_id=file.payment.id,
             kind=wanted.kind,
-            due_at=wanted.at,
+            due_at=placed.at,
             rule=stored.rule,
             decision_id=stored.id,
             planned_by=POLICY,
             key=wanted.key,
             detail=_as_stored(wanted.detail),
             retry_step_id=wanted.retry_step_id,
+            held_until=placed.held_until,
+            held_because=placed.held_because,
             created_at=draft.now,
         )
         draft.add_step(step)

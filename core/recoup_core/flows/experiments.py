@@ -204,7 +204,7 @@ async def _report(context: Context, experiment: Experiment, merchant_id: str | N
 async def _control(desk: Desk, version: PolicyVersion) -> PolicyVersion:
     """Return the live version that the treatment is held against: the owner's, else the house's."""
     if version.kind not in (PolicyKind.RETRY, PolicyKind.DUNNING):
-        raise NotAllowedNow("cases are what experiments compare; a refund policy decides about none")
+        raise NotAllowedNow(f"cases are what experiments compare; a {version.kind} policy decides about none")
     own = await live_version(desk.connection, version.merchant_id, version.kind, version.name)
     live = own or await live_version(desk.connection, None, version.kind, version.name)
     if live is None:

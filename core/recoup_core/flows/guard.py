@@ -26,6 +26,7 @@ from recoup_core.ports import (
     Gateway,
     NotFound,
     NotSent,
+    Owned,
     Pending,
     Refunded,
     RefundGateway,
@@ -46,7 +47,7 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag="unknown"):
     reason: str
 
 
-_CHARGE_ANSWERS: Final = (Succeeded, Declined, Pending, NotSent)
+_CHARGE_ANSWERS: Final = (Succeeded, Declined, Pending, NotSent, Owned)
 _FOUND_ANSWERS: Final = (Succeeded, Declined, Pending, NotFound)
 _REFUND_ANSWERS: Final = (Refunded, Refused, Pending, NotSent)
 _FOUND_REFUND_ANSWERS: Final = (Refunded, Refused, Pending, Canceled, TakenBack, NotFound)
@@ -97,10 +98,20 @@ async def _guarded(
     allowed: tuple[type[Any], ...],
     timeout_s: float,
 ) -> Answer | Unknown:
+    answer = await ask_guarded(
+        lambda: call(request), lambda given: _broken_answer(given, request.amount, allowed), timeout_s
+    )
+    return answer if isinstance(answer, Unknown) else _without_secrets(answer)
+
+
+async def ask_guarded(
+    call: Callable[[], Awaitable[Answer]], broken: Callable[[Answer], str | None], timeout_s: float
+) -> Answer | Unknown:
+    """Return what a plugin's call answers; `Unknown` where it misbehaves or `broken` says what is wrong with it."""
     try:
         async with asyncio.timeout(timeout_s):
-            answer = await call(request)
-        broke = _broken_answer(answer, request.amount, allowed)
+            answer = await call()
+        broke = broken(answer)
     except asyncio.CancelledError:
         if _we_are_canceled():
             raise
@@ -109,9 +120,7 @@ async def _guarded(
         return Unknown(reason="TimeoutError: no answer in time")
     except Exception as raised:  # promise 2: whatever a gateway raises is unknown, never failed
         return Unknown(reason=f"{type(raised).__name__}: {redact(_text(raised))}")
-    if broke is not None:
-        return Unknown(reason=f"TypeError: {broke}")
-    return _without_secrets(answer)
+    return answer if broke is None else Unknown(reason=f"TypeError: {broke}")
 
 
 def _without_secrets(answer: Answer) -> Answer:
@@ -121,7 +130,7 @@ def _without_secrets(answer: Answer) -> Answer:
             return msgspec.structs.replace(answer, decline=redacted(answer.decline))
         case Refused() | TakenBack() if redacted(answer.failure) != answer.failure:
             return msgspec.structs.replace(answer, failure=redacted(answer.failure))
-        case NotSent() if redact(answer.reason) != answer.reason:
+        case NotSent() | Owned() if redact(answer.reason) != answer.reason:
             return msgspec.structs.replace(answer, reason=redact(answer.reason))
     return answer
 
@@ -142,19 +151,28 @@ def _text(raised: Exception) -> str:
 def _broken_answer(answer: object, asked: Money, allowed: tuple[type[Any], ...]) -> str | None:
     if type(answer) not in allowed:
         return f"the plugin answered with a {type(answer).__name__}"
+    wrong = wrong_types(answer)
+    if wrong is not None:
+        return wrong
+    if isinstance(answer, Succeeded | Pending | Refunded | TakenBack) and not answer.gateway_ref:
+        return f"the plugin's {type(answer).__name__} has no gateway_ref"
+    for field in ("gateway_ref", "try_ref"):
+        ref = getattr(answer, field, None) or ""
+        if len(ref) > MAX_REF or "\0" in ref:  # PostgreSQL stores no NUL: the answer could never be written down
+            return f"the plugin's {type(answer).__name__} has a {field} that can't be kept"
+    if isinstance(answer, Succeeded):
+        return _broken_collection(answer.amount, asked)
+    return _broken_refund(answer, asked) if isinstance(answer, Refunded) else None
+
+
+def wrong_types(answer: object) -> str | None:
+    """Return which field of a plugin's Struct has a value of another type than it promises, or None."""
     try:
         # Structs don't check themselves when made; converting there and back does.
         msgspec.convert(msgspec.to_builtins(answer), type=type(answer))
     except (msgspec.ValidationError, TypeError) as wrong:
         return f"the plugin's {type(answer).__name__} has fields of a wrong type: {redact(str(wrong))}"
-    if isinstance(answer, Succeeded | Pending | Refunded | TakenBack) and not answer.gateway_ref:
-        return f"the plugin's {type(answer).__name__} has no gateway_ref"
-    ref = getattr(answer, "gateway_ref", None) or ""
-    if len(ref) > MAX_REF or "\0" in ref:  # PostgreSQL stores no NUL: the answer could never be written down
-        return f"the plugin's {type(answer).__name__} has a gateway_ref that can't be kept"
-    if isinstance(answer, Succeeded):
-        return _broken_collection(answer.amount, asked)
-    return _broken_refund(answer, asked) if isinstance(answer, Refunded) else None
+    return None
 
 
 def _broken_collection(amount: Money, asked: Money) -> str | None:

@@ -114,7 +114,10 @@ async def _blocks(texts: AsyncIterator[str]) -> AsyncIterator[str]:
         yield "".join(waiting)
 
 
-_SUBJECTS: Final = ("payment_id", "attempt_id", "capture_id", "refund_id", "part_id", "dispute_id", "case_id")
+_SUBJECTS: Final = (
+    *("payment_id", "attempt_id", "capture_id", "refund_id", "part_id", "dispute_id", "case_id"),
+    "settlement_line_id",
+)
 COLUMNS: Final = (
     *("entry_id", "kind", "booked_at", "occurred_at", "reference", *_SUBJECTS, "reverses"),
     *("line", "account", "amount_minor", "amount", "currency"),
@@ -174,9 +177,10 @@ async def as_beancount(entries: AsyncIterator[ReferencedEntry], ask: ExportAsk) 
 
 
 def _transaction(entry: ReferencedEntry, day: date) -> str:
-    links = f"^payment-{entry.payment_id}" + (f" ^refund-{entry.refund_id}" if entry.refund_id else "")
+    about = {"payment": entry.payment_id, "refund": entry.refund_id, "settlement": entry.settlement_line_id}
+    links = [f"^{name}-{subject}" for name, subject in about.items() if subject is not None]
     lines = [
-        f'{day} * "{_quoted(entry.reference)}" "{entry.kind.replace("_", " ")}" {links}',
+        " ".join([f'{day} * "{_quoted(entry.reference)}" "{entry.kind.replace("_", " ")}"', *links]),
         f'  entry: "{entry.id}"',
         f'  booked: "{entry.created_at.isoformat()}"',
         f'  occurred: "{entry.occurred_at.isoformat()}"',

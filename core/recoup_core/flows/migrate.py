@@ -23,6 +23,7 @@ from recoup_core.flows.dunning import dunning_facts
 from recoup_core.flows.operate import By
 from recoup_core.flows.planning import accompany, plan_next
 from recoup_core.flows.situation import facts_of
+from recoup_core.rules.deciding.contact import ContactRules
 from recoup_core.rules.engine.compile import CompiledPolicy
 from recoup_core.rules.engine.texts import Pinned, UnreadablePolicy
 from recoup_core.rules.facts import PolicyKind, RetryFacts
@@ -142,7 +143,7 @@ async def preview_moves(context: Context, merchant_id: str, chosen: ChosenCases,
         now = context.clock.now()
         async with context.database.connection() as connection:
             files = await load_cases(connection, [each.payment_id for each in batch], now)
-        moves += [_would(files[each.payment_id], target, now) for each in batch]
+        moves += [_would(files[each.payment_id], target, now, context.messaging.contact) for each in batch]
     return Moves(items=tuple(moves), next_after=found[-1].id if more else None)
 
 
@@ -182,9 +183,9 @@ async def _named(context: Context, merchant_id: str, kind: PolicyKind, digest: s
     return known
 
 
-def _would(file: CaseFile, target: _Target, now: datetime) -> Move:
+def _would(file: CaseFile, target: _Target, now: datetime, contact: ContactRules) -> Move:
     """Decide on a copy of the case that nobody writes down."""
-    draft = Draft(file, Changes(), now, SYSTEM, None)
+    draft = Draft(file, Changes(), now, SYSTEM, None, contact=contact)
     policy = target.of(file, now)
     move = _from(file, target.kind)
     if isinstance(policy, str):

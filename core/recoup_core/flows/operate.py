@@ -17,19 +17,20 @@ from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, 
 from recoup_core.domain.errors import DomainError, IllegalTransition
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.money import Money
-from recoup_core.domain.payment import Credential, CredentialRole, PaymentEvent, PaymentState
+from recoup_core.domain.payment import PaymentEvent, PaymentState
 from recoup_core.domain.principal import canonical
 from recoup_core.domain.recovery import CaseEvent, CaseState
 from recoup_core.domain.refund import Channel
-from recoup_core.flows.collect import BY_HAND, CUSTOMER
+from recoup_core.flows.collect import BY_HAND
 from recoup_core.flows.context import Context, Locked, locked_cases
+from recoup_core.flows.credentials.reconsider import NEW_CREDENTIAL, take_credential, use_new
+from recoup_core.flows.credentials.trying import reopen, try_now
 from recoup_core.flows.draft import Draft
 from recoup_core.flows.outcomes import ASKING_WHAT_NEXT, WHILE_OWED, cancel_unsent, give_up, record_outcome
-from recoup_core.flows.planning import accompany, plan_by_hand, plan_next, skip_planned, skip_retry
-from recoup_core.flows.reports import ReportedCredential, UnknownGateway, credential_of
-from recoup_core.flows.situation import situation_of
+from recoup_core.flows.planning import plan_next, skip_planned
+from recoup_core.flows.reports import ReportedCredential, UnknownGateway
+from recoup_core.flows.subscription_requests.asking import withdraw
 from recoup_core.ports import Declined, Succeeded
-from recoup_core.rules.deciding.decide import Retry, check_account
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.cases import payments_of_attempts, payments_of_cases
 
@@ -120,6 +121,7 @@ async def cancel(context: Context, case_id: UUID, by: By, reason: str) -> CaseFi
         if draft.file.payment.state is PaymentState.OWED:
             draft.move_payment(PaymentEvent.CLOSE)
             draft.tell(EventKind.PAYMENT_CLOSED, reason=reason)
+        withdraw(draft, "the case is canceled")
 
     return await _on_case(context, case_id, by, act)
 
@@ -130,12 +132,14 @@ async def retry_now(context: Context, case_id: UUID, by: By) -> CaseFile:
     def act(draft: Draft, _: Locked) -> None:
         _require_owed(draft)
         if draft.file.case.state is CaseState.EXHAUSTED:
-            _reopen(draft, "retry-now")
+            reopen(draft, "retry-now")
         _require_open(draft)
         usable = draft.file.usable()
         if not usable:
             raise NotAllowedNow("the customer has no valid credential")
-        _plan_now(draft, usable[0], BY_HAND, by.actor)
+        refusal = try_now(draft, usable[0], BY_HAND, by.actor)
+        if refusal is not None:
+            raise NotAllowedNow(refusal.because, refusal.possible_at)
 
     return await _on_case(context, case_id, by, act, accounts=True)
 
@@ -148,21 +152,11 @@ async def update_credential(context: Context, case_id: UUID, by: By, given: Repo
 
     def act(draft: Draft, locked: Locked) -> None:
         _require_owed(draft)
-        credential = _take_credential(draft, given)
+        credential = take_credential(draft, given)
         draft.tell(EventKind.CREDENTIAL_UPDATED, credential=str(credential.id), role=str(credential.role))
         if draft.file.case.state is CaseState.EXHAUSTED:
-            _reopen(draft, "a new credential")
-        if draft.file.case.state is not CaseState.OPEN or draft.file.live_attempt is not None:
-            accompany(draft)  # reopened, perhaps; paused, or an answer is awaited: the next decision sees it
-            return
-        if credential.role is CredentialRole.PRIMARY:
-            try:
-                _plan_now(draft, credential, BY_HAND, CUSTOMER)
-            except NotAllowedNow:
-                skip_retry(draft, "a new credential")  # what was planned is for the old one
-                plan_next(draft, locked.policy(draft))
-        else:
-            plan_next(draft, locked.policy(draft))
+            reopen(draft, NEW_CREDENTIAL)
+        use_new(draft, credential, locked.policy(draft))
 
     return await _on_case(context, case_id, by, act, accounts=True)
 
@@ -242,36 +236,6 @@ def _require_open(draft: Draft) -> None:
         raise NotAllowedNow(f"the case is {draft.file.case.state}")
     if draft.file.live_attempt is not None:
         raise NotAllowedNow("an attempt is live; its answer decides what comes next")
-
-
-def _reopen(draft: Draft, because: str) -> None:
-    draft.move_case(CaseEvent.REOPEN, stop_reason=None)
-    draft.tell(EventKind.CASE_REOPENED, because=because)
-    draft.close_tasks(ASKING_WHAT_NEXT, f"the case went on: {because}")
-
-
-def _plan_now(draft: Draft, credential: Credential, rule: str, planned_by: str) -> None:
-    """Plan a try at once, if promise 6 allows one: neither a network limit nor a final decline is overruled."""
-    situation = situation_of(draft.file, draft.now)
-    final = situation.last_decline.retryable is Retryable.NO
-    if final and situation.last_account in (None, credential.account_key):
-        raise NotAllowedNow(f"the decline {situation.last_decline.code} is final for this account")
-    allowed_at, findings = check_account(situation, credential, draft.now)
-    if allowed_at is None or allowed_at > draft.now:
-        rules = ", ".join(sorted({finding.rule for finding in findings}))
-        raise NotAllowedNow(f"network limits forbid an attempt now: {rules}", allowed_at)
-    plan_by_hand(draft, Retry(at=draft.now, credential_id=credential.id, gateway=credential.gateway), rule, planned_by)
-
-
-def _take_credential(draft: Draft, given: ReportedCredential) -> Credential:
-    """Store the credential, or renew it where it is known; a new primary makes the old ones backups no longer first."""
-    payment = draft.file.payment
-    known = next((c for c in draft.file.credentials if (c.gateway, c.token) == (given.gateway, given.token)), None)
-    if known is not None:
-        return draft.change_credential(known, role=given.role, valid=True)
-    credential = credential_of(payment.merchant_id, payment.customer.ref, given, draft.now)
-    draft.add_credential(credential)
-    return credential
 
 
 def _decline_by_hand(resolution: Resolution) -> Decline:

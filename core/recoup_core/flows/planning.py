@@ -7,6 +7,7 @@ from recoup_core.domain.happened import EventKind, HumanTask, TaskKind
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseEvent, CaseState, StepKind, StepState, TimelineStep
+from recoup_core.flows.credentials.wanted import ask_for_backups
 from recoup_core.flows.draft import POLICY, Draft
 from recoup_core.flows.dunning import plan_dunning
 from recoup_core.flows.situation import facts_of, situation_of
@@ -57,6 +58,7 @@ def _decide_next(draft: Draft, policy: Pinned, facts: RetryFacts | None) -> None
         _plan_retry(draft, decision, decision.outcome, stored)
     else:
         _stop(draft, decision.outcome, decision.rule)
+    ask_for_backups(draft, policy, facts)
 
 
 def skip_planned(draft: Draft, because: str) -> None:

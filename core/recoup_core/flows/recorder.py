@@ -12,8 +12,12 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from recoup_core.flows.context import Context, locked_cases
+from recoup_core.domain.attempt import AttemptState
+from recoup_core.flows.context import Context, Locked, locked_cases
+from recoup_core.flows.draft import Draft
 from recoup_core.flows.outcomes import Outcome, record_outcome
+from recoup_core.flows.returned import take_back_early
+from recoup_core.ports import Succeeded
 from recoup_core.storage.engine import DatabaseUnavailable
 
 GATHER_S: Final = 0.002
@@ -110,14 +114,23 @@ class Recorder(Gatherer[Answer]):
         async with locked_cases(self._context, {answer.payment_id for answer in answers}) as locked:
             for answer in answers:
                 draft = locked.draft(answer.payment_id, answer.actor, answer.correlation_id)
-                changed.append(
-                    draft is not None and record_outcome(draft, answer.attempt_id, answer.outcome, locked.policy(draft))
-                )
+                changed.append(draft is not None and await _record(locked, draft, answer))
         return changed
 
     def name_of(self, answer: Answer) -> str:
         """Return the attempt's id."""
         return str(answer.attempt_id)
+
+
+async def _record(locked: Locked, draft: Draft, answer: Answer) -> bool:
+    """Record an answer; money whose answer came late may have been told to have come back before."""
+    attempt, policy = draft.file.attempt(answer.attempt_id), locked.policy(draft)
+    changed = record_outcome(draft, answer.attempt_id, answer.outcome, policy)
+    late = attempt is not None and (attempt.sends > 1 or attempt.state is not AttemptState.SUBMITTED)
+    if changed and late and attempt is not None and isinstance(answer.outcome, Succeeded):
+        ref, since = answer.outcome.gateway_ref, attempt.submitted_at or attempt.created_at
+        await take_back_early(locked.connection, draft, attempt.gateway, ref, since, policy)
+    return changed
 
 
 def _settle(futures: list[asyncio.Future[bool]], failure: Exception) -> None:

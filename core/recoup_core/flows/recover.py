@@ -9,23 +9,29 @@ import msgspec
 
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.errors import DomainError
-from recoup_core.domain.happened import EventKind
+from recoup_core.domain.happened import EventKind, TaskKind
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import Credential, Payment
 from recoup_core.domain.recovery import RecoveryCase, TimelineStep
 from recoup_core.flows.context import Context, count_events
+from recoup_core.flows.customers.telling import take_contact
 from recoup_core.flows.draft import Draft
 from recoup_core.flows.dunning import dunning_policy
 from recoup_core.flows.outcomes import paid_elsewhere
+from recoup_core.flows.owners import check_owner, two_owners
 from recoup_core.flows.planning import plan_next
 from recoup_core.flows.reports import FailureReport, attempts_of, check_report, credential_of, payment_of
+from recoup_core.flows.returned import take_back_early
 from recoup_core.flows.situation import facts_of
+from recoup_core.flows.tries import with_told
+from recoup_core.flows.upcoming.draft import CHARGE_TURN
 from recoup_core.ports import Succeeded
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.sets.trials import Assigned
 from recoup_core.storage.calls import Call, recall, remember
 from recoup_core.storage.cases import AccountHistory, account_history
 from recoup_core.storage.changes import Changes
+from recoup_core.storage.customers import standing_of
 from recoup_core.storage.lookups import payment_by_reference
 
 OPEN_TRIES: Final = 3
@@ -58,11 +64,13 @@ async def open_case(
 ) -> Opened:
     """Store a failed payment, open its case and plan what happens next; all of it or nothing.
 
-    Raises `PaymentExists`, `UnknownGateway`, `InconsistentReport`, `CardNumberRefused`, `NoPolicyApplies`,
-    `PoliciesUnusable`. With `call`, the answer is remembered under its idempotency key in the same transaction.
+    Raises `PaymentExists`, `UnknownGateway`, `InconsistentReport`, `ContactInvalid`, `CardNumberRefused`, `TwoOwners`,
+    `NoPolicyApplies`, `PoliciesUnusable`. With `call`, the answer is remembered under its idempotency key in the same
+    transaction.
     """
     now = context.clock.now()
     check_report(report, context.gateway_merchants, now)
+    check_owner(report, context.rules_of(report.gateway), now)
 
     async def open_it(hold: bool) -> Opened:
         return await _open(context, report, actor, correlation_id, call, now, hold)
@@ -136,10 +144,22 @@ async def _draft(
     dunning = dunning_policy(book, file.with_case(case), facts)
     if dunning is not None:
         case = _pinned(case, dunning)
-    draft = Draft(file.with_case(case), Changes(), now, actor, correlation_id, dunning.policy if dunning else None)
+    accompanies = dunning.policy if dunning else None
+    draft = Draft(
+        file.with_case(case),
+        Changes(),
+        now,
+        actor,
+        correlation_id,
+        accompanies,
+        context.backup_gateways,
+        contact=context.messaging.contact,
+    )
     # in one order for everybody: two reports of the same new credentials never wait for each other in a circle
     fresh = sorted(fresh, key=lambda each: (each.gateway, each.token))
     draft.changes.add(*fresh, file.payment, case, *file.attempts)
+    about = (report.merchant_id, report.customer.ref)
+    take_contact(draft.changes, known.customer, report.contact, about, now, actor=actor, correlation_id=correlation_id)
     draft.tell(
         EventKind.PAYMENT_REPORTED,
         reference=report.reference,
@@ -154,7 +174,13 @@ async def _draft(
     for event in known.early:
         if isinstance(event.outcome, Succeeded):
             paid_elsewhere(draft, event.occurred_at, event.outcome)
-    plan_next(draft, retry.policy, facts)
+            ref = event.outcome.gateway_ref
+            await take_back_early(connection, draft, report.gateway, ref, event.occurred_at, retry.policy)
+    if known.announced is not None:  # nothing more is said before a charge that has failed
+        draft.put_job(CHARGE_TURN, known.announced, now)
+    draft.file = msgspec.structs.replace(draft.file, open_tasks=known.owner_tasks)
+    draft.close_tasks({TaskKind.TWO_OWNERS}, "its case was opened")
+    plan_next(draft, retry.policy, None if known.early else facts)
     return draft
 
 
@@ -186,7 +212,10 @@ async def _read(
         now,
         gateway=report.gateway,
         charges=[charge for charge in charges if charge is not None],
+        reference=report.reference,
+        question=two_owners(report.gateway, report.reference),
     )
+    report = with_told(report, known.failures, now)
     tokens = {(c.gateway, c.token) for c in known.credentials}
     fresh = [
         credential_of(report.merchant_id, report.customer.ref, each, now)
@@ -208,5 +237,6 @@ async def _read(
         attempts=attempts_of(report, payment, case_id, credentials, now),
         credentials=credentials,
         other_attempts=known.attempts,
+        standing=standing_of(known.customer),
     )
     return file, fresh, known

@@ -73,13 +73,14 @@ async def _chunks(database: Database, span: Span, limit: int) -> AsyncIterator[C
 
 
 def _task(difference: Difference, now: datetime) -> HumanTask:
-    """Return the task: about case or refund, not the payment, for it must not keep the sweep from driving that on."""
+    """Return the task: about case, refund or charge, not the payment, for it must not keep the sweep from that."""
     return HumanTask(
         id=_task_id(difference.decision_id),
         merchant_id=difference.merchant_id,
         kind=TaskKind.REPLAY_DIFFERENCE,
         case_id=difference.case_id,
         refund_id=difference.refund_id,
+        about_id=difference.charge_id,
         reason=f"the decision {difference.decision_id} can't be reproduced: {difference.because}",
         opened_at=now,
         due_at=now + TASK_AGE,

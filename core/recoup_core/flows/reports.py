@@ -14,6 +14,7 @@ from recoup_core.domain.errors import DomainError
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.money import MAX_AMOUNT_MINOR, exponent
 from recoup_core.domain.payment import Credential, CredentialRole, Customer, Method, Network, Payment
+from recoup_core.flows.customers.telling import ReportedContact, check_contact
 
 
 class ReportedCredential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,15 +25,38 @@ class ReportedCredential(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     gateway_customer: str | None = None
     fingerprint: str | None = None
     """The gateway's fingerprint of the account; without it, gateway and token name the account."""
+    par: str | None = None
+    """The payment account reference (EMVCo), where the gateway tells it: it names one card at all gateways."""
     method: Method
     network: Network | None = None
     role: CredentialRole = CredentialRole.PRIMARY
     issuer_country: str | None = None
+    expires_on: str | None = None
+    """The month on the card (`YYYY-MM`), where it is known."""
 
     @property
     def account_key(self) -> str:
         """The name under which limits count attempts on this account."""
-        return f"fp:{self.fingerprint}" if self.fingerprint else f"{self.gateway}:{self.token}"
+        return account_key(self.gateway, self.token, self.fingerprint, self.par)
+
+
+def account_key(gateway: str, token: str, fingerprint: str | None, par: str | None = None) -> str:
+    """Return the name of the account behind a token: the widest that is known, so that one card counts once."""
+    if par is not None:
+        return f"par:{par}"
+    return f"fp:{fingerprint}" if fingerprint else f"{gateway}:{token}"
+
+
+def renewed_account(known: Credential, fingerprint: str | None, par: str | None = None) -> str:
+    """Return the account of a token that is told of once more: another one only where another card is behind it.
+
+    A further name of the same card must not begin its count anew; a payment account reference outlives the number.
+    """
+    if par is not None and known.par is not None:
+        return known.account_key if par == known.par else f"par:{par}"
+    if not fingerprint or known.par is not None or known.account_key == f"fp:{fingerprint}":
+        return known.account_key
+    return account_key(known.gateway, known.token, fingerprint, par)
 
 
 class PriorAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +65,10 @@ class PriorAttempt(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     decline: Decline
     token: str | None = None
-    """Which of the reported credentials it was made on; None: the first primary."""
+    """Which of the reported credentials it was made on; None: the first primary, of the payment's gateway if any."""
     gateway_ref: str | None = None
+    try_ref: str | None = None
+    """The gateway's name of this one try, where it names tries: one that it tells of later is known by it."""
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +87,12 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     subscription: dict[str, Any] = {}
     credentials: tuple[ReportedCredential, ...] = ()
     attempts: tuple[PriorAttempt, ...]
+    next_attempt_at: datetime | None = None
+    """When somebody else (the gateway, a biller) is going to try it again; then the debt has its owner."""
+    retries_ended: bool = False
+    """Whether such an owner has given up."""
+    contact: ReportedContact = ReportedContact()
+    """How the customer is reached; kept with the customer, not with the payment."""
 
 
 class UnknownGateway(DomainError):
@@ -85,8 +117,9 @@ class InconsistentReport(DomainError):
 
 def check_report(report: FailureReport, gateway_merchants: Mapping[str, str], now: datetime) -> None:
     """Raise what is wrong with a report: `UnknownGateway`, `InconsistentReport`, `UnknownCurrency`,
-    `CardNumberRefused`; `gateway_merchants` says whose account each gateway is."""
+    `ContactInvalid`, `CardNumberRefused`; `gateway_merchants` says whose account each gateway is."""
     refuse_card_numbers_in(report)
+    check_contact(report.contact)
     exponent(report.currency)
     for name in {report.gateway, *(c.gateway for c in report.credentials)}:
         if gateway_merchants.get(name) != report.merchant_id:
@@ -138,6 +171,8 @@ def credential_of(merchant_id: str, customer_ref: str, given: ReportedCredential
         network=given.network,
         role=given.role,
         issuer_country=given.issuer_country,
+        par=given.par,
+        expires_on=given.expires_on,
         created_at=now,
     )
 
@@ -147,8 +182,11 @@ def attempts_of(
 ) -> tuple[Attempt, ...]:
     """Return a report's attempts as they are stored, the earliest first."""
     ordered = sorted(report.attempts, key=lambda attempt: attempt.at)
-    first = next((c.token for c in report.credentials if c.role is CredentialRole.PRIMARY), None)
-    made_on = {credential.token: credential for credential in credentials}
+    primaries = [c for c in report.credentials if c.role is CredentialRole.PRIMARY]
+    own = [c for c in primaries if c.gateway == report.gateway]
+    first = next((c.token for c in (*own, *primaries)), None)
+    # two gateways may call what they store the same: the payment failed at its own
+    made_on = {c.token: c for c in sorted(credentials, key=lambda c: c.gateway == report.gateway)}
     return tuple(
         reported_attempt(payment, case_id, number, each, made_on.get(each.token or first or ""), now)
         for number, each in enumerate(ordered, 1)
@@ -174,6 +212,7 @@ def reported_attempt(
         amount_minor=payment.amount_minor,
         currency=payment.currency,
         gateway_ref=prior.gateway_ref,
+        try_ref=prior.try_ref,
         state=AttemptState.DECLINED,
         decline=prior.decline,
         claim=0,

@@ -5,8 +5,8 @@ Runs as a job per attempt, so it survives everything; the webhook that tells the
 
 import asyncio
 import time
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -19,12 +19,13 @@ from recoup_core.flows.collect import Send, charge_request, limits_allow, resubm
 from recoup_core.flows.context import Context, locked_cases
 from recoup_core.flows.draft import SETTLE, SYSTEM, Draft
 from recoup_core.flows.guard import Unknown, find_charge_guarded
-from recoup_core.flows.outcomes import MAX_SENDS, lose
+from recoup_core.flows.outcomes import MAX_SENDS, SETTLE_AFTER_UNKNOWN, lose
 from recoup_core.flows.planning import open_task
 from recoup_core.flows.recorder import Answer, Recorder
 from recoup_core.ports import ChargeRequest, Declined, Gateway, NotFound, Pending, Succeeded
 from recoup_core.storage.cases import payments_of_attempts
 from recoup_core.storage.changes import JobRef
+from recoup_core.storage.jobs import hurry_jobs
 
 LOOK_AGAIN: Final = tuple(timedelta(minutes=m) for m in (1, 5, 15, 60, 180, 360))
 """Waits between look-ups that could not tell; the last one repeats until the age limit."""
@@ -36,6 +37,9 @@ PENDING_AGE: Final = timedelta(days=14)
 """Bank debits may take two weeks to be told; a charge pending for longer is put before a person."""
 
 AGED_LOOK: Final = timedelta(days=1)
+
+HURRY_EVERY: Final = timedelta(minutes=1)
+"""How often reading something may bring its look-up forward."""
 
 KEY_MARGIN: Final = timedelta(hours=1)
 """A key is not used again this close to the end of its lifetime."""
@@ -87,7 +91,7 @@ def _search(draft: Draft, ref: JobRef) -> Search | None:
         return None
     credential = next((c for c in draft.file.credentials if c.id == attempt.credential_id), None)
     assert credential is not None  # credentials are never deleted
-    request = charge_request(attempt, credential, draft.file.payment.reference, draft.correlation_id)
+    request = charge_request(attempt, credential, draft.file.payment, draft.correlation_id)
     return Search(draft.file.payment.id, attempt.gateway, request, attempt.state is AttemptState.PENDING)
 
 
@@ -150,7 +154,10 @@ def may_resend(draft: Draft, attempt: Attempt, gateway: Gateway) -> bool:
     """Whether the same key may go again: it is still wanted and allowed, the look-up is sure, the key surely known.
 
     A lost attempt of a case that is paid, canceled or paused stays lost: sending it would collect what nobody asks for.
+    One that was just sent again waits longer each time, or an hour in which a provider is away would use up all sends.
     """
+    if draft.now < resend_at(attempt.last_sent_at, attempt.sends):
+        return False
     credential = next((c for c in draft.file.credentials if c.id == attempt.credential_id), None)
     if draft.file.case.state is not CaseState.OPEN or credential is None or not credential.valid:
         return False
@@ -163,18 +170,46 @@ def may_resend(draft: Draft, attempt: Attempt, gateway: Gateway) -> bool:
     return limits_allow(draft, attempt, credential)
 
 
+def resend_at(last_sent_at: datetime | None, sends: int) -> datetime:
+    """Return before when what left so often is not sent again: at once after the first time, then as `LOOK_AGAIN`."""
+    if last_sent_at is None or sends <= 1:
+        return datetime.min.replace(tzinfo=UTC)
+    return last_sent_at + LOOK_AGAIN[min(sends - 2, len(LOOK_AGAIN) - 1)]
+
+
+def next_look(age: timedelta) -> timedelta:
+    """Return how long to wait before the next look-up of what has been unknown, or pending, for so long."""
+    spent = timedelta()
+    for wait in LOOK_AGAIN:
+        spent += wait
+        if age < spent:
+            return wait
+    return LOOK_AGAIN[-1]
+
+
+async def hurry_settlement(context: Context, attempts: Iterable[Attempt]) -> None:
+    """Have attempts that somebody is looking at right now, and whose outcome is open, looked up at once.
+
+    Nothing is asked here: their jobs become due, each at most once in `HURRY_EVERY`; those at work are left alone.
+    """
+    now = context.clock.now()
+    open_ones = (each for each in attempts if each.state in (AttemptState.UNKNOWN, AttemptState.PENDING))
+    waiting = [each.id for each in open_ones if may_hurry(each.last_sent_at, now)]
+    if waiting:
+        async with context.database.connection() as connection:
+            await hurry_jobs(connection, SETTLE, waiting, now, HURRY_EVERY)
+
+
+def may_hurry(last_sent_at: datetime | None, now: datetime) -> bool:
+    """Whether what left then may be looked up: a lost answer may still be on its way for a while, whoever looks."""
+    return last_sent_at is None or now - last_sent_at >= SETTLE_AFTER_UNKNOWN
+
+
 def _look_again(draft: Draft, attempt: Attempt, found: Pending | NotFound | Unknown) -> None:
     age = draft.now - (attempt.submitted_at or attempt.created_at)
     pending = attempt.state is AttemptState.PENDING
     if age < (PENDING_AGE if pending else UNKNOWN_AGE):
-        spent = timedelta()
-        wait = LOOK_AGAIN[-1]
-        for candidate in LOOK_AGAIN:
-            spent += candidate
-            if age < spent:
-                wait = candidate
-                break
-        draft.put_job(SETTLE, attempt.id, draft.now + wait)
+        draft.put_job(SETTLE, attempt.id, draft.now + next_look(age))
         return
     draft.put_job(SETTLE, attempt.id, draft.now + AGED_LOOK)
     kind = TaskKind.PENDING_TOO_LONG if pending else TaskKind.UNKNOWN_OUTCOME

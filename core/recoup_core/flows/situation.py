@@ -9,7 +9,7 @@ from uuid import UUID
 from recoup_core.domain.attempt import IN_FLIGHT, Attempt, AttemptState, Origin
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import Decline
-from recoup_core.domain.payment import CredentialRole
+from recoup_core.domain.payment import CredentialRole, may_be_one_account
 from recoup_core.rules.deciding.decide import Situation
 from recoup_core.rules.deciding.limits import PastAttempt
 from recoup_core.rules.facts import CustomerFacts, RetryFacts, SubscriptionFacts
@@ -28,14 +28,14 @@ def facts_of(file: CaseFile, now: datetime) -> RetryFacts:
     failed = _last_declined(file)
     decline = failed.decline
     assert decline is not None  # the table's CHECK: a declined attempt has its decline
-    declined = [a for a in file.attempts if a.state is AttemptState.DECLINED]
+    declined = [a for a in file.attempts if a.failed]
     credential = next((c for c in file.credentials if c.id == failed.credential_id), None)
     usable = file.usable()
     return RetryFacts(
         amount=payment.amount,
         method=payment.method,
         network=failed.network or (credential.network if credential else None),
-        gateway=payment.gateway,
+        gateway=failed.gateway,
         country=customer.country,
         segment=customer.segment,
         decline=decline.category,
@@ -52,7 +52,7 @@ def facts_of(file: CaseFile, now: datetime) -> RetryFacts:
         customer=CustomerFacts(
             tier=customer.tier,
             tenure_days=customer.tenure_days,
-            vulnerable=customer.vulnerable,
+            vulnerable=file.vulnerable,
             country=customer.country,
             segment=customer.segment,
         ),
@@ -67,22 +67,23 @@ def situation_of(file: CaseFile, now: datetime) -> Situation:
     failed = _last_declined(file)
     assert failed.decline is not None  # as above
     usable = file.usable()
-    gave = [c.created_at for c in usable if c.created_at > payment.created_at]
+    gave = [at for c in usable if (at := c.renewed_at or c.created_at) > payment.created_at]
     return Situation(
         now=now,
         payment_id=payment.id,
         amount=payment.outstanding,
         first_failed_at=payment.failing_since,
-        last_failed_at=failed.made_at,
+        last_failed_at=failed.failed_at,
         last_decline=failed.decline,
         last_account=failed.account_key,
         customer_acted_at=max(gave, default=None),
         credentials=usable,
         history=history_by_account(file.account_attempts),
+        same=_same_accounts(file),
         acquirer_country=file.acquirer_country,
         uses=file.rule_uses,
-        customer_zone=customer.timezone,
-        country=customer.country,
+        customer_zone=file.customer_zone,
+        country=file.country,
         paydays=customer.paydays,
         seed=f"{file.case.id}:{len(file.attempts)}",
     )
@@ -99,6 +100,14 @@ def history_by_account(
     return {key: tuple(past) for key, past in by_account.items()}
 
 
+def _same_accounts(file: CaseFile) -> Mapping[str, tuple[str, ...]]:
+    """Return per usable account the others that may be the same; an invalid token's tries count as well."""
+    same: dict[str, set[str]] = defaultdict(set)
+    for one in file.usable():
+        same[one.account_key] |= {c.account_key for c in file.credentials if may_be_one_account(one, c)}
+    return {key: tuple(sorted(keys - {key})) for key, keys in same.items() if keys - {key}}
+
+
 def _past(attempt: Attempt) -> PastAttempt:
     decline: Decline | None = attempt.decline
     return PastAttempt(
@@ -106,7 +115,7 @@ def _past(attempt: Attempt) -> PastAttempt:
         amount_minor=attempt.amount_minor,
         currency=attempt.currency,
         payment_id=attempt.payment_id,
-        succeeded=attempt.state is AttemptState.SUCCEEDED,
+        succeeded=attempt.state is AttemptState.SUCCEEDED and not attempt.failed,
         network_code=decline.network_code if decline else None,
         advice_code=decline.advice_code if decline else None,
         visa_category=decline.visa_category if decline else None,

@@ -3,22 +3,28 @@
 Nothing leaves the house from here: billing systems read the events that ask them for something, people their tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
+
+import msgspec
 
 from recoup_core.domain.happened import EventKind, TaskKind
 from recoup_core.domain.payment import PaymentEvent, PaymentState
 from recoup_core.domain.recovery import CaseEvent, CaseState, StepEvent, StepKind, StepState, TimelineStep
-from recoup_core.flows.context import Context, locked_cases
+from recoup_core.flows.context import Context, Locked, locked_cases
 from recoup_core.flows.draft import POLICY, Draft
-from recoup_core.flows.dunning import REFUSED
+from recoup_core.flows.messages.contacts import ContactFile, load_contacts
+from recoup_core.flows.messages.stepping import say_step
+from recoup_core.flows.messaging import Messaging
 from recoup_core.flows.outcomes import WHILE_OWED, cancel_unsent
 from recoup_core.flows.planning import accompany, open_task, skip_planned
+from recoup_core.flows.subscription_requests.asking import WISHES, ask_for_step
 from recoup_core.flows.write_offs import write_off
 from recoup_core.rules.deciding.dunning import LATE
 from recoup_core.storage.cases import payments_of_steps
 from recoup_core.storage.changes import Changes, JobRef
+from recoup_core.storage.customers import CustomerKey
 
 ANSWER_WAIT: Final = timedelta(hours=1)
 """How long a due step waits, again and again, for the answer to an attempt in flight: it may have paid the debt.
@@ -26,28 +32,51 @@ The attempt itself has an age limit, past which a person is asked."""
 
 WRITTEN_OFF: Final = "written_off"
 
-_ASKED_FOR: Final = {
-    StepKind.PAUSE_SUBSCRIPTION: EventKind.SUBSCRIPTION_PAUSE_REQUESTED,
-    StepKind.DOWNGRADE_SUBSCRIPTION: EventKind.SUBSCRIPTION_DOWNGRADE_REQUESTED,
-    StepKind.CANCEL_SUBSCRIPTION: EventKind.SUBSCRIPTION_CANCEL_REQUESTED,
-}
-
 
 async def run_steps(context: Context, refs: Sequence[JobRef]) -> None:
     """Do due dunning steps, each once: the step is done and its event told in one transaction."""
     async with context.database.connection() as connection:
         payments = await payments_of_steps(connection, [ref.subject_id for ref in refs])
     async with locked_cases(context, set(payments.values())) as locked:
+        drafts = {
+            ref.id: locked.draft(payments[ref.subject_id], POLICY, ref.correlation_id)
+            for ref in refs
+            if ref.subject_id in payments
+        }
+        voice = await _voice(context, locked, refs, [draft for draft in drafts.values() if draft is not None])
         for ref in refs:
-            payment_id = payments.get(ref.subject_id)
-            draft = locked.draft(payment_id, POLICY, ref.correlation_id) if payment_id else None
+            draft = drafts.get(ref.id)
             if draft is None:
                 locked.changes.finish(ref)
             else:
-                _run(draft, ref, locked.changes)
+                draft.correlation_id = ref.correlation_id
+                run_due(draft, ref, locked.changes, voice)
 
 
-def _run(draft: Draft, ref: JobRef, changes: Changes) -> None:
+class Voice(msgspec.Struct, frozen=True):
+    """By what customers are reached, and what is known of those in this batch, under their locks."""
+
+    messaging: Messaging
+    contacts: Mapping[CustomerKey, ContactFile]
+
+    def say(self, draft: Draft, step: TimelineStep) -> None:
+        """Say what a due step wants said."""
+        payment = draft.file.payment
+        say_step(draft, step, self.messaging, self.contacts[payment.merchant_id, payment.customer.ref])
+
+
+async def _voice(context: Context, locked: Locked, refs: Sequence[JobRef], drafts: Sequence[Draft]) -> Voice:
+    due = {ref.subject_id for ref in refs}
+    wanted = {
+        (draft.file.payment.merchant_id, draft.file.payment.customer.ref)
+        for draft in drafts
+        if any(step.kind is StepKind.MESSAGE and step.id in due for step in draft.file.planned_dunning)
+    }
+    return Voice(context.messaging, await load_contacts(locked.connection, wanted, locked.now))
+
+
+def run_due(draft: Draft, ref: JobRef, changes: Changes, voice: Voice) -> None:
+    """Do what a due step says, put it off, or leave it out for a reason; forecasts play it the same way."""
     step = _still_to_do(draft, ref)
     if step is None:
         changes.finish(ref)
@@ -57,6 +86,8 @@ def _run(draft: Draft, ref: JobRef, changes: Changes) -> None:
         draft.skip_step(step, refusal)
     elif draft.file.live_attempt is not None:
         draft.put_job_of(step, draft.now + ANSWER_WAIT)
+    elif step.kind is StepKind.MESSAGE:
+        voice.say(draft, step)
     else:
         _do(draft, step)
 
@@ -84,35 +115,13 @@ def _guard(draft: Draft) -> str | None:
 
 
 def _do(draft: Draft, step: TimelineStep) -> None:
-    if step.kind is StepKind.MESSAGE:
-        _refuse(draft, step, f"no notifier can send by {', '.join(step.detail.get('channels', ()))}")
-        return
     draft.move_step(step, StepEvent.FINISH)
     if step.kind is StepKind.HUMAN_TASK:
         open_task(draft, TaskKind.DUNNING, str(step.detail.get("text", "")))
     elif step.kind is StepKind.WRITE_OFF:
         _write_off(draft, step)
     else:
-        _ask_billing(draft, step)
-
-
-def _refuse(draft: Draft, step: TimelineStep, because: str) -> None:
-    """The step's time came and it could not be done: told, and not planned again."""
-    draft.skip_step(step, because, detail={**step.detail, REFUSED: because})
-
-
-def _ask_billing(draft: Draft, step: TimelineStep) -> None:
-    """Tell the billing system what is to become of the subscription that the debt renews."""
-    payment = draft.file.payment
-    draft.tell(
-        _ASKED_FOR[step.kind],
-        step=str(step.id),
-        rule=step.rule,
-        payment=payment.reference,
-        customer=payment.customer.ref,
-        subscription=payment.subscription,
-        **({"plan": step.detail["plan"]} if "plan" in step.detail else {}),
-    )
+        ask_for_step(draft, step)
 
 
 def _write_off(draft: Draft, step: TimelineStep) -> None:
@@ -121,7 +130,7 @@ def _write_off(draft: Draft, step: TimelineStep) -> None:
     What billing was to be told before it is told now, where another worker holds that step's job.
     """
     for earlier in draft.file.planned_dunning:
-        if earlier.kind in _ASKED_FOR and earlier.due_at <= step.due_at:
+        if earlier.kind in WISHES and earlier.due_at <= step.due_at:
             _do(draft, earlier)
     because = f"rule {step.rule!r} writes the debt off"
     draft.move_case(CaseEvent.WRITE_OFF, stop_reason=WRITTEN_OFF)

@@ -9,16 +9,27 @@ import structlog
 from recoup_core.domain.happened import HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.recovery import CaseState
+from recoup_core.flows.catch_up import start_feeds
 from recoup_core.flows.context import Context, count_events, locked_cases
 from recoup_core.flows.draft import COLLECT, DUE_STEP, INBOUND, SETTLE, SYSTEM
+from recoup_core.flows.messages.queueing import SEND_MESSAGE
 from recoup_core.flows.planning import TASK_AGE, open_task, plan_next
 from recoup_core.flows.refunds.draft import REFUND_TIMER, SEND_REFUND, SETTLE_REFUND
 from recoup_core.flows.refunds.sweep import sweep_refunds
+from recoup_core.flows.settlement.sweep import sweep_settlement
+from recoup_core.flows.staff.noticing import STAFF
+from recoup_core.flows.subscription_requests.asking import SUBSCRIPTION
+from recoup_core.flows.upcoming.draft import CHARGE_TURN, DUE_NOTICE
+from recoup_core.flows.webhooks_out.sweeping import sweep_webhooks
 from recoup_core.storage.approvals import untimed_refunds
 from recoup_core.storage.audit import seal_events
 from recoup_core.storage.calls import forget_before
 from recoup_core.storage.changes import Changes, JobRef
+from recoup_core.storage.credentials import forget_links
 from recoup_core.storage.jobs import JobQueue
+from recoup_core.storage.messages import jobless_messages
+from recoup_core.storage.staff import forget_notes, jobless_topics
+from recoup_core.storage.subscription_requests import jobless_requests
 from recoup_core.storage.sweeps import (
     inbound_without_job,
     jobless_attempts,
@@ -31,6 +42,7 @@ from recoup_core.storage.sweeps import (
     subject_of_job,
     task_waits,
 )
+from recoup_core.storage.upcoming import jobless_charges, jobless_notices
 
 SWEEP_ROWS: Final = 500
 """Rows of one kind that one sweep mends; the next goes on."""
@@ -50,14 +62,25 @@ ORPHAN_AGE: Final = timedelta(minutes=10)
 CALL_AGE: Final = timedelta(days=30)
 """How long the answer to an idempotency key is kept."""
 
+LINK_AGE: Final = timedelta(days=1)
+"""How long after a gateway's page for a customer has expired its address is kept."""
+
+NOTE_AGE: Final = timedelta(days=7)
+"""How long is kept what the staff was told of line by line, and how gateways answered; messages are kept for good."""
+
 _JOBLESS: Final = (
     (SETTLE, jobless_attempts),
     (COLLECT, jobless_steps),
     (DUE_STEP, jobless_dunning),
     (INBOUND, inbound_without_job),
+    (SEND_MESSAGE, jobless_messages),
     (SEND_REFUND, jobless_parts),
     (SETTLE_REFUND, jobless_in_flight_parts),
     (REFUND_TIMER, untimed_refunds),
+    (STAFF, jobless_topics),
+    (SUBSCRIPTION, jobless_requests),
+    (DUE_NOTICE, jobless_notices),
+    (CHARGE_TURN, jobless_charges),
 )
 
 log = structlog.get_logger(__name__)
@@ -75,8 +98,13 @@ async def sweep(context: Context, jobs: JobQueue, now: datetime, after: UUID = F
     following = await _plan_planless(context, now, after)
     await _ask_about_paused(context, now)
     await sweep_refunds(context, now, ORPHAN_AGE, SWEEP_ROWS)
+    await start_feeds(context, now)
+    await sweep_settlement(context, now, ORPHAN_AGE, SWEEP_ROWS)
+    await sweep_webhooks(context, now, ORPHAN_AGE, SWEEP_ROWS)
     async with context.database.connection() as connection:
         await forget_before(connection, now - CALL_AGE, SWEEP_ROWS)
+        await forget_links(connection, now - LINK_AGE, SWEEP_ROWS)
+        await forget_notes(connection, now - NOTE_AGE, SWEEP_ROWS)
     return following
 
 

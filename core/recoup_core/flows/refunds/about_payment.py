@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from recoup_core.domain.dispute import Dispute, DisputeState
 from recoup_core.domain.happened import Event, EventKind, HumanTask, TaskKind, task_opened
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.money import Money
+from recoup_core.domain.payment import Payment
 from recoup_core.domain.refund import HOLDING, RefundPart
 from recoup_core.domain.refundfile import PaymentAccount
 from recoup_core.flows.planning import TASK_AGE
@@ -33,6 +35,16 @@ class PaymentDraft:
     def changes(self) -> Changes:
         """What is to be written."""
         return self._locked.changes
+
+    @property
+    def connection(self) -> asyncpg.Connection:
+        """The connection that holds the locks."""
+        return self._locked.connection
+
+    def keep_payment(self, payment: Payment) -> None:
+        """Rewrite the payment; what follows in this transaction sees it as it is now."""
+        self.changes.update(payment)
+        self.account = msgspec.structs.replace(self.account, payment=payment)
 
     @property
     def now(self) -> datetime:
@@ -66,6 +78,10 @@ class PaymentDraft:
         """Put before a person an amount that contradicts what is known; nothing is guessed."""
         await self._ask(TaskKind.AMOUNT_MISMATCH, reason, None)
 
+    async def ask_returned(self, reason: str) -> None:
+        """Put before a person a charge that came back where it can't simply be collected again."""
+        await self._ask(TaskKind.CHARGE_RETURNED, reason, None)
+
     async def ask_evidence(self, dispute: Dispute) -> None:
         """Ask for evidence while it may help, with the gateway's own date; close the question once the dispute ends."""
         reason = f"{dispute.gateway} dispute {dispute.gateway_ref} wants evidence"
@@ -91,10 +107,13 @@ class PaymentDraft:
             )
 
     async def _ask(self, kind: TaskKind, reason: str, dispute: Dispute | None) -> None:
-        if any(task.reason == reason for task in await self._waiting(kind)):
+        due = dispute.evidence_due_at if dispute else None
+        waiting = next((task for task in await self._waiting(kind) if task.reason == reason), None)
+        if waiting is not None:
+            if due not in (None, waiting.due_at):  # the bank has moved its date: so has the task, on every list
+                self._locked.changes.update(msgspec.structs.replace(waiting, due_at=due))
             return
         payment, now = self.account.payment, self._locked.now
-        due = dispute.evidence_due_at if dispute else None
         task = HumanTask(
             id=new_id(),
             merchant_id=payment.merchant_id,

@@ -12,6 +12,7 @@ from recoup_core.flows.draft import Draft
 from recoup_core.flows.outcomes import WHILE_OWED, cancel_unsent
 from recoup_core.flows.planning import skip_planned
 from recoup_core.flows.refunds.draft import LockedRefunds
+from recoup_core.flows.subscription_requests.asking import withdraw
 from recoup_core.storage.cases import load_cases
 
 REFUNDED: Final = "refunded"
@@ -45,3 +46,4 @@ async def stop_collecting(locked: LockedRefunds, payments: Mapping[UUID, str], a
         draft.close_tasks(WHILE_OWED, why)
         draft.move_payment(PaymentEvent.CLOSE)
         draft.tell(EventKind.PAYMENT_CLOSED, reason=because)
+        withdraw(draft, why)

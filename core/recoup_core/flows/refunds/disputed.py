@@ -1,7 +1,8 @@
 """What a dispute does once it is told: stored, booked, and decisive for everything that has not left.
 
 The moment it takes money, and in the same transaction, every refund of the payment of which nothing has left is decided
-anew, and nobody asks the customer for the rest of the debt: no one is paid back twice.
+anew, nobody asks the customer for the rest of the debt, and what the charge was made with is tried for no other debt:
+no one is paid back twice, and no one charged again who has just objected.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -12,13 +13,16 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from recoup_core.domain.capture import CaptureState
 from recoup_core.domain.dispute import DISPUTE, FREEZES, Dispute, DisputeEvent, DisputeState
 from recoup_core.domain.errors import DomainError
 from recoup_core.domain.happened import EventKind
 from recoup_core.domain.ids import new_id
-from recoup_core.domain.ledger import EntryKind, dispute_entries
+from recoup_core.domain.ledger import dispute_entries
+from recoup_core.domain.money import Money
 from recoup_core.domain.refundfile import PaymentAccount
 from recoup_core.flows.context import Context
+from recoup_core.flows.credentials.blocking import Told, block_disputed
 from recoup_core.flows.refunds.about_payment import PaymentDraft
 from recoup_core.flows.refunds.anew import decide_locked
 from recoup_core.flows.refunds.cases import DISPUTED, is_collected, stop_collecting
@@ -26,7 +30,7 @@ from recoup_core.flows.refunds.draft import LOCK_ROUNDS, LockedRefunds, locked_r
 from recoup_core.flows.refunds.lastword import last_standing
 from recoup_core.ports import CaptureNews, DisputeNews, RefundNews
 from recoup_core.storage.changes import Changes
-from recoup_core.storage.disputes import find_dispute, refunds_answering, unsent_refunds
+from recoup_core.storage.disputes import fees_of_dispute, find_dispute, refunds_answering, unsent_refunds
 from recoup_core.storage.ledger import entries_of_dispute
 from recoup_core.storage.lookups import KnownCapture, told_of_dispute
 from recoup_core.storage.refunds import load_accounts, load_refunds
@@ -110,7 +114,7 @@ async def apply_dispute(locked: LockedRefunds, told: DisputeFacts) -> tuple[Disp
         return None, False
     before = known.state if known else None
     dispute = await _brought(locked, told, known)
-    dispute = await _booked(locked, told, dispute, changed=dispute.state is not before)
+    dispute = await _booked(locked, told, dispute)
     if dispute.state is not before:
         answered_by = [str(each) for each in await refunds_answering(locked.connection, dispute.id)]
         payment.tell_dispute(_TOLD[dispute.state], dispute, answered_by=answered_by)
@@ -139,7 +143,8 @@ def _refusal(account: PaymentAccount, known: Dispute | None, told: DisputeFacts)
     if news.amount.currency != capture.currency:
         return f"{name}: {news.amount} for a charge of {capture.amount}"
     if known is None:
-        return None
+        gone = capture.state is CaptureState.RETURNED and news.standing in (DisputeState.OPEN, DisputeState.LOST)
+        return f"{name}: its charge had come back before; see where the money is" if gone else None
     if known.capture_id != capture.id:
         return f"{name}: told first of another charge"
     return None if known.amount == news.amount else f"{name}: {news.amount} now, {known.amount} before"
@@ -191,14 +196,12 @@ async def _write(locked: LockedRefunds, dispute: Dispute, *, new: bool = False) 
     await changes.write(locked.connection)
 
 
-async def _booked(locked: LockedRefunds, told: DisputeFacts, dispute: Dispute, *, changed: bool) -> Dispute:
-    booked = await entries_of_dispute(locked.connection, dispute.id)
-    fee_known = any(entry.kind is EntryKind.FEE for entry in booked)
+async def _booked(locked: LockedRefunds, told: DisputeFacts, dispute: Dispute) -> Dispute:
     counted = msgspec.structs.replace(dispute, turns=dispute.turns + 1)
     entries = dispute_entries(
         dispute=counted,
-        booked=booked,
-        fee=told.news.fee if changed or not fee_known else None,
+        booked=await entries_of_dispute(locked.connection, dispute.id),
+        fee=await _more_of(told.news.fee, locked, dispute),
         at=locked.now,
         occurred_at=told.occurred_at,
     )
@@ -210,6 +213,15 @@ async def _booked(locked: LockedRefunds, told: DisputeFacts, dispute: Dispute, *
     return counted
 
 
+async def _more_of(fee: Money | None, locked: LockedRefunds, dispute: Dispute) -> Money | None:
+    """Return what of a dispute's fees is not booked yet: each event tells all of them so far, and a report may have
+    settled them before."""
+    if fee is None:
+        return None
+    more = fee.amount_minor - await fees_of_dispute(locked.connection, dispute.id, fee.currency)
+    return Money(more, fee.currency) if more > 0 else None
+
+
 async def _react(
     context: Context, locked: LockedRefunds, told: DisputeFacts, refunds: Collection[UUID], hold: bool | None
 ) -> None:
@@ -218,6 +230,14 @@ async def _react(
     accounts = await load_accounts(locked.connection, locked.accounts.keys())
     if is_collected(accounts[payment_id]):
         await stop_collecting(locked, {payment_id: told.correlation_id or ""}, told.actor, DISPUTED)
+    by = Told(
+        merchant_id=told.merchant_id,
+        actor=told.actor,
+        now=locked.now,
+        correlation_id=told.correlation_id,
+        payment_id=payment_id,
+    )
+    await block_disputed(locked, told.capture.capture_id, by)
     files = await load_refunds(locked.connection, refunds)
     anew = LockedRefunds(locked.connection, locked.now, files, accounts, locked.changes)
     if hold is not None:

@@ -229,6 +229,11 @@ class LockedRefunds:
             refund_id: RefundDraft(file, accounts, self.changes, now, "", None) for refund_id, file in files.items()
         }
 
+    @property
+    def refund_ids(self) -> Collection[UUID]:
+        """The refunds that are locked."""
+        return self._drafts.keys()
+
     def draft(self, refund_id: UUID, actor: str, correlation_id: str | None) -> RefundDraft | None:
         """Return the draft of a refund, as left by who had it before; None where there is none."""
         draft = self._drafts.get(refund_id)

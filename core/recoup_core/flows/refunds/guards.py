@@ -85,11 +85,24 @@ def obstacle(draft: RefundDraft, part: RefundPart, gateway: Gateway | None) -> R
         return _no(category, "exceeds_charge", "less is left of the charge than is asked back")
     if part.destination is Destination.STORE_CREDIT:
         return None
+    if capture.state is CaptureState.VOIDED and _captured_in_part(draft, part, capture):
+        return _no(
+            FailureCategory.ALREADY_CAPTURED, "captured_in_part", "less was captured than authorised: ask for it"
+        )
     if capture.state is CaptureState.VOIDED:
         return _no(FailureCategory.ALREADY_REFUNDED, "charge_voided", "the charge was voided elsewhere")
+    if capture.state is CaptureState.RETURNED:
+        return _no(FailureCategory.ALREADY_REFUNDED, "charge_returned", "the customer's bank took the charge back")
     if capture.gateway_ref is None:
         return _no(FailureCategory.CONFIGURATION, "no_charge_ref", "nobody told the gateway's id of the charge")
     return None if gateway is None else _unable(draft, part, capture, gateway)
+
+
+def _captured_in_part(draft: RefundDraft, part: RefundPart, capture: Capture) -> bool:
+    """Whether a voided authorisation was let go because less than it was captured, under the same name."""
+    others = draft.accounts[part.payment_id].captures
+    name = (capture.gateway, capture.gateway_ref)
+    return any(c.id != capture.id and (c.gateway, c.gateway_ref) == name and c.captured_at for c in others)
 
 
 def _unable(draft: RefundDraft, part: RefundPart, capture: Capture, gateway: Gateway) -> RefundFailure | None:

@@ -11,11 +11,11 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from recoup_core.domain.capture import Capture, CaptureEvent
+from recoup_core.domain.capture import Capture, CaptureEvent, CaptureState
 from recoup_core.domain.dispute import Dispute
 from recoup_core.domain.happened import TaskKind
 from recoup_core.domain.refund import RefundPart
-from recoup_core.flows.context import Context
+from recoup_core.flows.context import Context, Locked
 from recoup_core.flows.refunds.about_payment import PaymentDraft
 from recoup_core.flows.refunds.charges import ends, take_standing
 from recoup_core.flows.refunds.disputed import DisputeFacts, charge_refs, store_dispute
@@ -25,6 +25,7 @@ from recoup_core.flows.refunds.lastword import last_word
 from recoup_core.flows.refunds.outcomes import Outcome, record_refund
 from recoup_core.flows.refunds.recorder import balance_waits, count_outcome, known_of, needs_waits
 from recoup_core.flows.refunds.reported import Elsewhere
+from recoup_core.flows.returned import ReturnedCharge, return_charge
 from recoup_core.ports import Canceled, CaptureNews, DisputeNews, GatewayEvent, Refunded, RefundNews, Refused
 from recoup_core.storage.changes import JobRef
 from recoup_core.storage.lookups import (
@@ -33,6 +34,7 @@ from recoup_core.storage.lookups import (
     OwnPart,
     answerless_part,
     capture_of_charge,
+    charge_is_live,
     close_inbound,
     part_of_refund,
     told_of_refund,
@@ -75,7 +77,7 @@ class Inbound(msgspec.Struct, frozen=True):
         """Who says so."""
         return f"gateway:{self.stored.gateway}"
 
-    async def close(self, locked: LockedRefunds, changed: bool, note: str = NOTHING_NEW) -> None:
+    async def close(self, locked: LockedRefunds | Locked, changed: bool, note: str = NOTHING_NEW) -> None:
         """Close it in the transaction that took it in."""
         state = "applied" if changed else "ignored"
         await close_inbound(locked.connection, self.stored.id, state, None if changed else note, locked.now)
@@ -118,7 +120,9 @@ async def take_dispute_news(context: Context, inbound: Inbound, news: DisputeNew
 
 
 async def take_capture_news(context: Context, inbound: Inbound, news: CaptureNews) -> Taken:
-    """Record that an authorised charge was captured, or voided, by whomever."""
+    """Record that an authorised charge was captured, or voided, by whomever, or that a charge came back."""
+    if news.standing is CaptureState.RETURNED:
+        return await _take_return(context, inbound, news)
     async with context.database.connection() as connection:
         charge = await _charge(connection, inbound, news)
         voiding = await voids_under_way(connection, charge.capture_id) if charge else []
@@ -128,6 +132,30 @@ async def take_capture_news(context: Context, inbound: Inbound, news: CaptureNew
         capture = locked.accounts[charge.payment_id].capture(charge.capture_id)
         changed = capture is not None and await _apply_to_charge(locked, inbound, news, capture, voiding)
         await inbound.close(locked, changed)
+    return Taken.CLOSED
+
+
+async def _take_return(context: Context, inbound: Inbound, news: CaptureNews) -> Taken:
+    """A charge came back; one whose success has not been told yet waits for it."""
+    async with context.database.connection() as connection:
+        charge = await _charge(connection, inbound, news)
+        live = await charge_is_live(connection, inbound.merchant, inbound.gateway, charge_refs(news))
+    if live and (charge is None or charge.state is not CaptureState.CAPTURED):
+        return Taken.LATER
+    if charge is None:
+        return Taken.NOT_OURS
+    told = ReturnedCharge(
+        charge=charge,
+        decline=news.decline,
+        occurred_at=inbound.event.occurred_at,
+        actor=inbound.actor,
+        correlation_id=inbound.ref.correlation_id,
+    )
+
+    async def finish(locked: Locked, changed: bool) -> None:
+        await inbound.close(locked, changed)
+
+    await return_charge(context, told, finish)
     return Taken.CLOSED
 
 

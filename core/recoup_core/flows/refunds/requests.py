@@ -8,12 +8,13 @@ from typing import Final
 from uuid import UUID
 
 from recoup_core.domain.cardnumbers import refuse_card_numbers
-from recoup_core.domain.happened import EventKind, TaskKind
+from recoup_core.domain.happened import EventKind
 from recoup_core.domain.refund import UNDECIDED, UNSENT, PartEvent, RefundEvent, RefundState
 from recoup_core.domain.refundfile import RefundFile
 from recoup_core.flows.context import Context
 from recoup_core.flows.operate import By
 from recoup_core.flows.refunds.ask import MAX_NOTE, RefundAsk, check_ask
+from recoup_core.flows.refunds.called_off import ASKING_A_PERSON
 from recoup_core.flows.refunds.deciding import carry_out, decide, judge
 from recoup_core.flows.refunds.draft import LockedRefunds, RefundDraft
 from recoup_core.flows.refunds.edits import edit_refund, retry_refund
@@ -37,9 +38,6 @@ __all__ = [
 _SUBMITTABLE: Final = frozenset({RefundState.SENT_BACK, RefundState.INCOMPLETE})
 
 _CLOSABLE: Final = UNDECIDED | {RefundState.APPROVED, RefundState.FAILED}
-
-ASKING_A_PERSON: Final = frozenset({TaskKind.REFUND_FAILED, TaskKind.REFUND_OVERDUE, TaskKind.REFUND_WAITS})
-"""Tasks that are done with when the refund is closed."""
 
 
 async def request_refund(context: Context, ask: RefundAsk, by: By) -> RefundFile:

@@ -8,14 +8,14 @@ from uuid import UUID
 import msgspec
 
 from recoup_core.domain.happened import EventKind
-from recoup_core.domain.refund import PartEvent, RefundPart
+from recoup_core.domain.refund import FailureCategory, PartEvent, RefundPart
 from recoup_core.flows.context import Context
 from recoup_core.flows.guard import Unknown, refund_guarded
 from recoup_core.flows.refunds.draft import RefundDraft
 from recoup_core.flows.refunds.guards import capture_of
 from recoup_core.flows.refunds.outcomes import Outcome
 from recoup_core.flows.refunds.recorder import RefundAnswer, RefundRecorder
-from recoup_core.ports import NotSent, RefundReason, RefundRequest
+from recoup_core.ports import NotSent, RefundReason, RefundRequest, Refused
 from recoup_core.storage.changes import JobRef
 
 REASONS: Final[Mapping[str, RefundReason]] = {
@@ -41,14 +41,15 @@ async def send_refund(
 ) -> None:
     """Call the gateway for a submitted part and record what it answers.
 
-    Without `not_sent_is_sure` an earlier send of the part may have arrived, so "not sent" leaves it unknown.
+    Without `not_sent_is_sure` an earlier send of the part may have arrived, so what speaks of this send alone ("not
+    sent", or a refusal for our own mistake, which no key remembers) leaves it unknown.
     """
     started = time.perf_counter()
     outcome = await _refund(context, work)
     spent = time.perf_counter() - started
     context.measures.gateway_call(work.gateway, "refund", type(outcome).__name__.lower(), spent)
-    if isinstance(outcome, NotSent) and not not_sent_is_sure:
-        outcome = Unknown(reason=f"an earlier send may have arrived; this one did not: {outcome.reason}")
+    if not not_sent_is_sure and (why := _of_this_send_alone(outcome)) is not None:
+        outcome = Unknown(reason=f"an earlier send may have arrived; this one did not: {why}")
     await recorder.record(
         RefundAnswer(
             refund_id=work.refund_id,
@@ -58,6 +59,15 @@ async def send_refund(
             correlation_id=work.request.correlation_id,
         )
     )
+
+
+def _of_this_send_alone(outcome: Outcome) -> str | None:
+    """Return why this very send did nothing, where that says nothing about an earlier one."""
+    if isinstance(outcome, NotSent):
+        return outcome.reason
+    if isinstance(outcome, Refused) and outcome.failure.category is FailureCategory.CONFIGURATION:
+        return outcome.failure.code
+    return None
 
 
 def refund_request(draft: RefundDraft, part: RefundPart) -> RefundRequest:

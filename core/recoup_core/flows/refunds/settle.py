@@ -6,7 +6,7 @@ again: past the life of its key a part is only looked up.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Literal
 from uuid import UUID
@@ -28,7 +28,7 @@ from recoup_core.flows.refunds.guards import capture_of, freezing_dispute, over_
 from recoup_core.flows.refunds.outcomes import lose, record_refund
 from recoup_core.flows.refunds.recorder import RefundAnswer, RefundRecorder, count_outcome, known_of
 from recoup_core.flows.refunds.sending import SendRefund, refund_request, resubmit, send_refund
-from recoup_core.flows.settle import AGED_LOOK, KEY_MARGIN, LOOK_AGAIN, UNKNOWN_AGE
+from recoup_core.flows.settle import AGED_LOOK, HURRY_EVERY, KEY_MARGIN, UNKNOWN_AGE, may_hurry, next_look, resend_at
 from recoup_core.ports import (
     FoundRefund,
     Gateway,
@@ -42,6 +42,7 @@ from recoup_core.ports import (
 )
 from recoup_core.storage.calls import recall, remember
 from recoup_core.storage.changes import JobRef
+from recoup_core.storage.jobs import hurry_jobs
 from recoup_core.storage.refunds import refunds_of_parts
 
 PENDING_REFUND_AGE: Final = timedelta(days=30)
@@ -75,6 +76,17 @@ async def run_settle_refunds(context: Context, refs: Sequence[JobRef]) -> None:
     recorder = RefundRecorder(context)
     works = (_settle(context, recorder, search, ref) for search, ref in searches)
     await asyncio.gather(*works, return_exceptions=True)  # what failed comes back with its lease's end
+
+
+async def hurry_refund(context: Context, parts: Iterable[RefundPart]) -> None:
+    """Have parts that somebody is looking at right now, and whose outcome is open, looked up at once; no gateway is
+    asked here, and each is hurried at most once in `HURRY_EVERY`."""
+    now = context.clock.now()
+    open_ones = (part for part in parts if part.state in (PartState.UNKNOWN, PartState.PENDING))
+    waiting = [part.id for part in open_ones if may_hurry(part.last_sent_at, now)]
+    if waiting:
+        async with context.database.connection() as connection:
+            await hurry_jobs(connection, SETTLE_REFUND, waiting, now, HURRY_EVERY)
 
 
 async def resolve_part(context: Context, part_id: UUID, by: By, resolution: PartResolution) -> RefundFile:
@@ -209,6 +221,8 @@ def may_resend(draft: RefundDraft, part: RefundPart, gateway: Gateway) -> bool:
     """
     if part.state is not PartState.UNKNOWN or part.idempotency_key is None or part.sends >= MAX_SENDS:
         return False
+    if draft.now < resend_at(part.last_sent_at, part.sends):
+        return False
     capture = capture_of(draft, part)
     account = draft.accounts[part.payment_id]
     if capture is None or freezing_dispute(account, part) is not None or over_minor(draft, capture) > 0:
@@ -241,7 +255,7 @@ def _look_again(draft: RefundDraft, part: RefundPart, gateway: Gateway | None, f
         reason = f"nobody knows whether {part.amount} went back: {part.gateway}'s look-up says {word}"
         draft.ask_human(TaskKind.REFUND_UNKNOWN, reason)
         return
-    draft.put_job(SETTLE_REFUND, part.id, draft.now + _next_look(age))
+    draft.put_job(SETTLE_REFUND, part.id, draft.now + next_look(age))
 
 
 def _is_still_sought(draft: RefundDraft, part: RefundPart, gateway: Gateway | None) -> bool:
@@ -253,12 +267,3 @@ def _is_still_sought(draft: RefundDraft, part: RefundPart, gateway: Gateway | No
     account = draft.accounts[part.payment_id]
     wanted = freezing_dispute(account, part) is None and part.sends < MAX_SENDS
     return lags or (wanted and _key_lives(draft, part, gateway))
-
-
-def _next_look(age: timedelta) -> timedelta:
-    spent = timedelta()
-    for wait in LOOK_AGAIN:
-        spent += wait
-        if age < spent:
-            return wait
-    return LOOK_AGAIN[-1]

@@ -100,7 +100,7 @@ def refusal_of(
 
 def free_of(capture: Capture, own: Mapping[UUID, int]) -> int:
     """Return what is free of a capture once the refund that is changed lets go of its own."""
-    if capture.state is CaptureState.VOIDED:
+    if capture.state in (CaptureState.VOIDED, CaptureState.RETURNED):
         return 0
     held = capture.held_minor - own.get(capture.id, 0)
     return max(0, capture.amount_minor - held - capture.disputed_minor)

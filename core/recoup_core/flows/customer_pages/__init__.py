@@ -1,0 +1,1 @@
+"""What customers see behind the links in their messages."""
