@@ -34,6 +34,7 @@ from recoup_plugins import (
     WebhookRefused,
 )
 from recoup_plugins.manager import broken_contract
+from recoup_plugins.webhook_trust import WebhookTrust
 
 HEALTH_LIMIT_S: Final = 5.0
 STALE: Final = timedelta(minutes=10)
@@ -94,7 +95,7 @@ class Bench(Protocol):
         ...
 
 
-class GatewayConformance:
+class GatewayConformance(WebhookTrust):
     """The tests; every one gets a fresh bench."""
 
     AMOUNTS: ClassVar = (Money(1999, "EUR"), Money(1500, "JPY"), Money(12_340, "KWD"))
@@ -244,10 +245,12 @@ class GatewayConformance:
     @pytest.mark.parametrize("lie", ["old", "future", "body", "no headers", "other headers", "empty body", "not JSON"])
     def test_a_webhook_that_can_not_be_trusted_is_refused(self, bench: Bench, lie: str) -> None:
         """Stale, early, altered, unsigned: `WebhookRefused` and never another exception."""
+        if lie in ("old", "future") and not self.SIGNS_TIME:
+            pytest.skip("the provider signs no time")
         request = bench.request(Scenario.APPROVE, self.AMOUNTS[0])
         away = {"old": -STALE, "future": STALE}.get(lie, timedelta())
         sent = bench.webhook(WebhookKind.SUCCEEDED, request, bench.now() + away)
-        body = {"body": sent.body + b" ", "empty body": b"", "not JSON": b"\xff{"}.get(lie, sent.body)
+        body = {"body": self.tampered(sent.body), "empty body": b"", "not JSON": b"\xff{"}.get(lie, sent.body)
         headers = {"no headers": {}, "other headers": {"content-type": "text/plain"}}.get(lie, sent.headers)
 
         with pytest.raises(WebhookRefused):

@@ -27,6 +27,7 @@ from recoup_core.ports import (
     FoundCharge,
     FoundRefund,
     GatewayEvent,
+    LinkAnswer,
     NotFound,
     NotSent,
     Pending,
@@ -34,9 +35,12 @@ from recoup_core.ports import (
     RefundOutcome,
     RefundRequest,
     Refused,
+    ReportedSettlement,
+    StoredCredential,
     Succeeded,
     SystemClock,
     TakenBack,
+    UpdateLinkRequest,
 )
 from recoup_plugins import GatewaySettings, PluginMisconfigured, RegisterGateway, hookimpl, read_options
 from recoup_plugins.gateways.sandbox_bank import SandboxBank
@@ -45,6 +49,7 @@ from recoup_plugins.gateways.sandbox_refund_rows import BankRefund
 from recoup_plugins.gateways.sandbox_refund_script import failure_of
 from recoup_plugins.gateways.sandbox_rows import BankCharge
 from recoup_plugins.gateways.sandbox_script import parse_script
+from recoup_plugins.gateways.sandbox_settlement_rows import read_file
 from recoup_plugins.gateways.sandbox_webhooks import verify
 from recoup_plugins.gateways.sandbox_words import BEFORE, BUSY_S, Habits, ScriptUnreadable
 
@@ -69,6 +74,8 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Without any, every webhook is refused."""
     durable: bool = False
     """Wait for the disk on every charge."""
+    pages: str | None = None
+    """Where `sandbox_pages` serves the bank's pages (`http://127.0.0.1:8080/sandbox-pages`); None: nowhere."""
     clock: Any = None
     """A `recoup_plugins.Clock`; the demo brings one that runs fast."""
 
@@ -89,11 +96,17 @@ class SandboxGateway:
             finds_refunds=True,
             voids=True,
             cancels_refunds=True,
+            reads_settlements=True,
+            fetches_settlements=True,
+            lists_credentials=True,
+            update_links=True,
         )
         self._clock: Clock = options.clock or SystemClock()
         self._secrets = options.webhook_secrets
         self._waits_for_disk = options.durable
         self.bank = SandboxBank(options.path, durable=options.durable, clock=self._clock)
+        if options.pages is not None:
+            self.bank.pages_at = options.pages.rstrip("/")
 
     async def charge(self, request: ChargeRequest) -> ChargeOutcome:
         """Do what the token's step for this attempt says."""
@@ -141,10 +154,30 @@ class SandboxGateway:
             return Refused(failure=failure_of("too_late", "unknown"), gateway_ref=refund.refund_id)
         return Canceled(gateway_ref=refund.refund_id)
 
+    async def list_credentials(self, gateway_customer: str) -> Sequence[StoredCredential]:
+        """Return what the customer has stored, the oldest first; the script in the customer's name applies."""
+        stored, manner, asked = await self._ask(lambda: self.bank.stored_for(gateway_customer))
+        await _behave(manner, asked)
+        return stored
+
+    async def update_link(self, request: UpdateLinkRequest) -> LinkAnswer:
+        """Make the bank's page for a customer; the script in the customer's name applies."""
+        answer, manner, asked = await self._ask(lambda: self.bank.page_for(request))
+        await _behave(manner, asked)
+        return answer
+
     def parse_event(self, headers: Mapping[str, str], body: bytes) -> Sequence[GatewayEvent]:
         """Verify and translate one webhook of the sandbox."""
         verify(headers, body, self._secrets, self._clock.now())
         return [read_event(body)]
+
+    def read_settlement(self, content: bytes) -> ReportedSettlement:
+        """Read a report as the bank's `settlement_file` gives it."""
+        return read_file(content)
+
+    async def fetch_settlement(self, report_ref: str) -> ReportedSettlement:
+        """Fetch a report that the bank has made."""
+        return await self._ask(lambda: self.bank.settlement(report_ref))
 
     async def health(self) -> None:
         """Return when the bank's file can be read and written."""
@@ -161,6 +194,14 @@ def _stopped(fault: str | None) -> NotSent:
     if fault == "busy":
         return NotSent(reason="busy", retry_after_s=BUSY_S)
     raise SandboxFault("the connection broke" if fault == "lose_before" else "the sandbox answers 500")
+
+
+async def _behave(manner: Habits, asked: int) -> None:
+    """Answer late or not at all, as the script says; where no money moves every fault is one that raises."""
+    fault = manner.fault_of_send(asked)
+    if fault in BEFORE:
+        raise SandboxFault(f"the sandbox is {fault}")
+    await _answer_slowly(manner, fault)
 
 
 async def _answer_slowly(step: Habits, fault: str | None) -> None:
@@ -214,6 +255,8 @@ def make_sandbox(settings: GatewaySettings) -> SandboxGateway:
     options = read_options(settings, SandboxOptions)
     if options.clock is not None and not callable(getattr(options.clock, "now", None)):
         raise PluginMisconfigured(settings.plugin, "clock", "must be a Clock (an object with `now()`)")
+    if not all(options.webhook_secrets):
+        raise PluginMisconfigured(settings.plugin, "webhook_secrets", "holds an empty secret")
     return SandboxGateway(settings.name, options)
 
 

@@ -13,7 +13,6 @@ import msgspec
 from recoup_core.ports import ChargeRequest, ReportedFailure
 from recoup_plugins.gateways.sandbox_books import SHUFFLE_WINDOW_S, KeyReused
 from recoup_plugins.gateways.sandbox_odds import declined_at
-from recoup_plugins.gateways.sandbox_refunds import RefundBooks
 from recoup_plugins.gateways.sandbox_rows import (
     BY_ATTEMPT,
     BY_KEY,
@@ -24,10 +23,11 @@ from recoup_plugins.gateways.sandbox_rows import (
     read_charge,
 )
 from recoup_plugins.gateways.sandbox_script import ScriptedDecline, Step
+from recoup_plugins.gateways.sandbox_settlement import SettlementBooks
 from recoup_plugins.gateways.sandbox_words import BEFORE
 
 
-class SandboxBank(RefundBooks):
+class SandboxBank(SettlementBooks):
     """One bank: its charges here, refunds, disputes and webhooks in the books it is built on."""
 
     def send(self, request: ChargeRequest, steps: Sequence[Step]) -> tuple[BankCharge, Step]:

@@ -7,6 +7,7 @@ one). With `durable` it survives a power cut, too, at a tenth of the speed.
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -17,10 +18,14 @@ import msgspec
 from recoup_core.ports import Clock, SystemClock
 from recoup_plugins.gateways.sandbox_refund_rows import REFUND_SCHEMA
 from recoup_plugins.gateways.sandbox_rows import SCHEMA, Delivery
+from recoup_plugins.gateways.sandbox_settlement_rows import SETTLEMENT_SCHEMA
 from recoup_plugins.gateways.sandbox_words import Habits
 
 LOCK_WAIT_S: Final = 10.0
 """How long one process waits for another's transaction, which takes well under a millisecond."""
+
+OPEN_AGAIN_S: Final = 0.02
+"""How long a process that came second to open a new file waits before it comes again."""
 
 SHUFFLE_WINDOW_S: Final = 2.0
 """Shuffled webhooks leave at a random moment of this window."""
@@ -99,9 +104,22 @@ class SandboxBooks:
             db.execute("COMMIT")
 
     def _open(self) -> sqlite3.Connection:
-        """Open on first use: a gateway is made without I/O."""
-        db = sqlite3.connect(self._path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
-        db.executescript(SCHEMA + REFUND_SCHEMA)
-        return db
+        """Open on first use: a gateway is made without I/O.
+
+        Of several processes that open a new file at once, SQLite lets one switch it to WAL and refuses the others
+        without waiting, whatever the time limit: those come again.
+        """
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            db = sqlite3.connect(self._path, timeout=LOCK_WAIT_S, isolation_level=None, check_same_thread=False)
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+                db.executescript(SCHEMA + REFUND_SCHEMA + SETTLEMENT_SCHEMA)
+            except sqlite3.OperationalError:
+                db.close()
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(OPEN_AGAIN_S)
+            else:
+                return db

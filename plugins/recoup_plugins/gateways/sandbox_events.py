@@ -16,6 +16,8 @@ from recoup_core.domain.refund import RefundFailure
 from recoup_core.ports import (
     Canceled,
     CaptureNews,
+    CredentialChange,
+    CredentialNews,
     Declined,
     DisputeNews,
     GatewayEvent,
@@ -24,6 +26,7 @@ from recoup_core.ports import (
     RefundNews,
     Refused,
     ReportedFailure,
+    SettlementNews,
     Succeeded,
     TakenBack,
     WebhookRefused,
@@ -47,6 +50,8 @@ class _Data(msgspec.Struct):
     standing: DisputeState | None = None
     reason: str | None = None
     evidence_due_at: datetime | None = None
+    report_ref: str | None = None
+    credential: CredentialNews | None = None
 
     @property
     def amount(self) -> Money | None:
@@ -169,6 +174,14 @@ def _of_dispute(_: str, data: _Data) -> Mapping[str, Any]:
     return {"dispute": news}
 
 
+def _of_credential(_: str, data: _Data) -> Mapping[str, Any]:
+    return {"credential": data.credential}
+
+
+def _of_settlement(_: str, data: _Data) -> Mapping[str, Any]:
+    return {} if data.report_ref is None else {"settlement": SettlementNews(report_ref=data.report_ref)}
+
+
 _KINDS: Final[Mapping[str, Callable[[str, _Data], Mapping[str, Any]]]] = {
     **dict.fromkeys(
         ("charge.succeeded", "charge.pending", "charge.declined", "charge.failed_elsewhere"),
@@ -177,5 +190,7 @@ _KINDS: Final[Mapping[str, Callable[[str, _Data], Mapping[str, Any]]]] = {
     **dict.fromkeys(("charge.captured", "charge.voided"), _of_capture),
     **{f"refund.{what}": _of_refund for what in ("succeeded", "pending", "refused", "canceled", "taken_back")},
     **{f"dispute.{standing}": _of_dispute for standing in DisputeState},
+    "settlement.ready": _of_settlement,
+    **{f"credential.{change}": _of_credential for change in CredentialChange},
 }
 """Any other kind is kept and means nothing to us."""

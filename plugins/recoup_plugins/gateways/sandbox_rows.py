@@ -36,6 +36,29 @@ CREATE TABLE IF NOT EXISTS outbox (
     state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'delivered', 'given_up'))
 );
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (due_at) WHERE state = 'waiting';
+CREATE TABLE IF NOT EXISTS wallet (
+    position INTEGER PRIMARY KEY,
+    token TEXT NOT NULL UNIQUE,
+    gateway_customer TEXT NOT NULL,
+    stored BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS wallet_of_customer ON wallet (gateway_customer);
+CREATE TABLE IF NOT EXISTS page (
+    idempotency_key TEXT PRIMARY KEY,
+    url TEXT NOT NULL,
+    pays INTEGER NOT NULL,
+    expires_at TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hosted_page (
+    name TEXT PRIMARY KEY,
+    page BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS asking (
+    gateway_customer TEXT NOT NULL,
+    what TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (gateway_customer, what)
+) WITHOUT ROWID;
 """
 
 

@@ -6,7 +6,7 @@ secrets (two while one is rolled) any may fit.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import stripe
@@ -14,40 +14,35 @@ import stripe
 from recoup_core.ports import (
     MAX_WEBHOOK_BYTES,
     CaptureNews,
-    Declined,
     DisputeNews,
+    EventPage,
     GatewayEvent,
-    Pending,
     RefundNews,
-    ReportedFailure,
-    Succeeded,
+    SettlementNews,
     WebhookRefused,
 )
-from recoup_plugins.gateways.stripe_amounts import NotExpressible, from_stripe
+from recoup_plugins.gateways import stripe_credential_news
+from recoup_plugins.gateways.stripe_calls import Account
+from recoup_plugins.gateways.stripe_charge_events import INTENT_KINDS, INVOICE_KINDS, INVOICE_PAYMENT_KIND, charge_told
+from recoup_plugins.gateways.stripe_errors import LIST_PAGE, lost
+from recoup_plugins.gateways.stripe_news import KINDS as NEWS_KINDS
 from recoup_plugins.gateways.stripe_news import news_of
-from recoup_plugins.gateways.stripe_objects import (
-    METHODS,
-    StripeError,
-    StripeIntent,
-    StripeMethod,
-    UnexpectedState,
-    decline_of,
-    outcome_of,
-    ref,
-)
+
+if TYPE_CHECKING:
+    from stripe.params import EventListParams
 
 TOLERANCE_S: Final = 300
 """Stripe's own default (docs.stripe.com/webhooks), applied before and after."""
 
+KINDS: Final = frozenset(
+    {*INTENT_KINDS, *INVOICE_KINDS, INVOICE_PAYMENT_KIND, *NEWS_KINDS, *stripe_credential_news.KINDS}
+)
+"""The events that mean something to us: what an endpoint has to send. Others are kept all the same."""
+
+REMOVED: Final = "[removed]"
+
 _NO_SDK_AGE_CHECK: Final = None
 """The SDK looks at its own clock and only backwards; the age is checked here."""
-
-_INTENT_KINDS: Final = frozenset(
-    f"payment_intent.{what}" for what in ("succeeded", "payment_failed", "processing", "canceled", "requires_action")
-)
-
-_ONLY_OURS: Final = frozenset({"payment_intent.canceled", "payment_intent.requires_action"})
-"""Of a PaymentIntent that is not our attempt these are a checkout's daily life and mean nothing to us."""
 
 
 class _Data(msgspec.Struct):
@@ -58,7 +53,7 @@ class _Event(msgspec.Struct):
     id: str
     type: str
     created: int
-    data: _Data = msgspec.field(default_factory=_Data)
+    data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 def verify(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> None:
@@ -77,28 +72,55 @@ def read_event(body: bytes) -> GatewayEvent:
     """Translate a verified body; one that is no event at all raises `WebhookRefused`."""
     try:
         event = msgspec.json.decode(body, type=_Event)
-        payload: Mapping[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+        payload: Mapping[str, Any] = _shown(msgspec.json.decode(body, type=dict[str, Any]))
+        about = msgspec.json.decode(event.data, type=_Data).object
         occurred_at = datetime.fromtimestamp(event.created, UTC)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError, OSError) as unreadable:
         raise WebhookRefused(f"the body is no event ({type(unreadable).__name__})") from None
-    intent = _intent(event)
-    ours = intent is not None and intent.attempt_id is not None
-    news = news_of(event.type, event.data.object)
-    told = intent is not None and (ours or event.type not in _ONLY_OURS)
+    charge = charge_told(event.type, about)
+    news = news_of(event.type, about)
     return GatewayEvent(
         external_id=event.id,
         kind=event.type,
         occurred_at=occurred_at,
-        attempt_id=intent.attempt_id if intent is not None else None,
-        gateway_ref=intent.id if intent is not None else None,
-        outcome=_outcome(event.type, intent) if intent is not None and told else None,
-        failure=_failure(event.type, intent) if intent is not None and not ours else None,
-        payment_reference=_reference(intent) if intent is not None and not ours else None,
+        attempt_id=charge.attempt_id,
+        gateway_ref=charge.gateway_ref,
+        outcome=charge.outcome,
+        failure=charge.failure,
+        payment_reference=charge.payment_reference,
         payload=payload,
         refund=news if isinstance(news, RefundNews) else None,
         dispute=news if isinstance(news, DisputeNews) else None,
         capture=news if isinstance(news, CaptureNews) else None,
+        settlement=news if isinstance(news, SettlementNews) else None,
+        credential=stripe_credential_news.credential_news(event.type, event.data),
     )
+
+
+async def list_events(account: Account, since: datetime, cursor: str | None) -> EventPage:
+    """Return one page of Stripe's events, those that mean something to us; the pages lead from now back to `since`.
+
+    Stripe filters by twenty kinds at most and we know more, so the others are left out here.
+    """
+    params: dict[str, Any] = {"created": {"gte": int(since.timestamp())}, "limit": LIST_PAGE}
+    if cursor is not None:
+        params["starting_after"] = cursor
+    try:
+        page = await account.client.v1.events.list_async(cast("EventListParams", params))
+    except stripe.StripeError as refusal:
+        raise lost(refusal) from None
+    known = [read_event(msgspec.json.encode(one.to_dict())) for one in page.data if one.type in KINDS]
+    return EventPage(events=tuple(reversed(known)), cursor=page.data[-1].id if page.has_more and page.data else None)
+
+
+def _shown(value: Any, name: str = "") -> Any:
+    """Return what Stripe said without what whoever holds it may act by: pages of the customer's, secrets of intents."""
+    if isinstance(value, dict):
+        return {key: _shown(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner, name) for inner in value]
+    bearer = isinstance(value, str) and (name == "client_secret" or value.startswith(("https://", "http://")))
+    return REMOVED if bearer else value
 
 
 def _signed(body: bytes, header: str, secret: str) -> bool:
@@ -113,65 +135,3 @@ def _signed_at(header: str) -> int:
     """Read the time as the SDK does (the first `t`, up to a second `=`), so that it is the signed one."""
     fields = [part.split("=", 2) for part in header.split(",")]
     return int(next(field[1] for field in fields if field[0] == "t"))
-
-
-def _intent(event: _Event) -> StripeIntent | None:
-    """Read the event's PaymentIntent; an event of another kind, or of a shape we don't know, has none."""
-    if event.type not in _INTENT_KINDS:
-        return None
-    try:
-        return msgspec.json.decode(event.data.object, type=StripeIntent)
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-
-
-def _outcome(kind: str, intent: StripeIntent) -> Succeeded | Declined | Pending | None:
-    """Say what the event tells: its kind first, since the object may have moved on since (or be an old shape)."""
-    try:
-        if kind == "payment_intent.payment_failed":
-            error = intent.last_payment_error or StripeError()
-            return Declined(decline=decline_of(error), gateway_ref=intent.id)
-        return outcome_of(intent)
-    except (UnexpectedState, NotExpressible):
-        return None
-
-
-def _failure(kind: str, intent: StripeIntent) -> ReportedFailure | None:
-    """Read a failed payment that somebody else tried; None where too little is said to collect it later."""
-    if kind != "payment_intent.payment_failed":
-        return None
-    error = intent.last_payment_error or StripeError()
-    paid_with = error.paid_with if error.payment_method else _expanded(intent.payment_method)
-    method = METHODS.get(paid_with.type or next(iter(intent.payment_method_types), "card"))
-    customer = ref(intent.customer)
-    if method is None or customer is None:
-        return None
-    try:
-        amount = from_stripe(intent.amount, intent.currency)
-    except NotExpressible:
-        return None
-    return ReportedFailure(
-        payment_reference=_reference(intent) or intent.id,
-        amount=amount,
-        method=method,
-        customer_ref=intent.metadata.get("customer") or customer,
-        token=paid_with.id or ref(intent.payment_method),
-        gateway_customer=customer,
-        fingerprint=paid_with.account.fingerprint,
-        network=paid_with.card_network,
-        country=paid_with.account.country,
-    )
-
-
-def _reference(intent: StripeIntent) -> str | None:
-    """The merchant's own name for the debt, where they put one on the intent."""
-    return intent.metadata.get("invoice") or intent.metadata.get("reference")
-
-
-def _expanded(method: str | Mapping[str, Any] | None) -> StripeMethod:
-    if not isinstance(method, Mapping):
-        return StripeMethod()
-    try:
-        return msgspec.convert(method, type=StripeMethod)
-    except msgspec.ValidationError:
-        return StripeMethod()

@@ -1,4 +1,4 @@
-"""What Stripe's events say about refunds, authorisations and disputes, in our words.
+"""What Stripe's events say about refunds, authorisations, disputes and payouts, in our words.
 
 An object of a shape we don't know says nothing: the event is kept all the same.
 """
@@ -12,7 +12,7 @@ import msgspec
 from recoup_core.domain.capture import CaptureState
 from recoup_core.domain.dispute import DisputeState
 from recoup_core.domain.money import Money
-from recoup_core.ports import CaptureNews, DisputeNews, RefundNews, TakenBack
+from recoup_core.ports import CaptureNews, DisputeNews, RefundNews, SettlementNews, TakenBack
 from recoup_plugins.gateways.stripe_amounts import NotExpressible, from_stripe
 from recoup_plugins.gateways.stripe_objects import StripeIntent, UnexpectedState, ref
 from recoup_plugins.gateways.stripe_refund_objects import StripeRefund, failure_of, refund_outcome
@@ -61,7 +61,15 @@ class _Charge(msgspec.Struct, frozen=True):
     payment_intent: str | Mapping[str, Any] | None = None
 
 
-def news_of(kind: str, body: msgspec.Raw) -> RefundNews | DisputeNews | CaptureNews | None:
+class _Payout(msgspec.Struct, frozen=True):
+    id: str
+    automatic: bool = True
+
+
+News = RefundNews | DisputeNews | CaptureNews | SettlementNews
+
+
+def news_of(kind: str, body: msgspec.Raw) -> News | None:
     """Return what an event's object tells; None for kinds and objects that say nothing of these."""
     tell = _KINDS.get(kind)
     if tell is None:
@@ -149,7 +157,13 @@ def _of_captured(body: msgspec.Raw) -> CaptureNews:
     )
 
 
-_KINDS: Final[Mapping[str, Callable[[msgspec.Raw], RefundNews | DisputeNews | CaptureNews | None]]] = {
+def _of_payout(body: msgspec.Raw) -> SettlementNews | None:
+    """A payout that somebody made by hand names no transactions: there is nothing to fetch."""
+    payout = msgspec.json.decode(body, type=_Payout)
+    return SettlementNews(report_ref=payout.id) if payout.automatic else None
+
+
+_KINDS: Final[Mapping[str, Callable[[msgspec.Raw], News | None]]] = {
     "refund.created": _of_refund,
     "refund.updated": _of_refund,
     "refund.failed": _of_refund,
@@ -161,5 +175,9 @@ _KINDS: Final[Mapping[str, Callable[[msgspec.Raw], RefundNews | DisputeNews | Ca
     "payment_intent.amount_capturable_updated": _of_authorized,
     "payment_intent.canceled": _of_canceled,
     "charge.captured": _of_captured,
+    "payout.paid": _of_payout,
+    "payout.reconciliation_completed": _of_payout,
 }
 """`charge.refunded` is not among them: its object is the charge, and it is no proof of success."""
+
+KINDS: Final = frozenset(_KINDS)

@@ -57,6 +57,8 @@ class StripeCard(msgspec.Struct, frozen=True):
     network: str | None = None
     fingerprint: str | None = None
     country: str | None = None
+    exp_month: int | None = None
+    exp_year: int | None = None
 
 
 class StripeMethod(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class StripeMethod(msgspec.Struct, frozen=True):
     sepa_debit: StripeCard | None = None
     us_bank_account: StripeCard | None = None
     bacs_debit: StripeCard | None = None
+    customer: str | Mapping[str, Any] | None = None
 
     @property
     def account(self) -> StripeCard:
@@ -101,6 +104,12 @@ class StripeError(msgspec.Struct, frozen=True):
         return StripeMethod(id=method) if isinstance(method, str) else method or StripeMethod()
 
 
+class StripePaymentDetails(msgspec.Struct, frozen=True):
+    """`payment_intent.payment_details`."""
+
+    order_reference: str | None = None
+
+
 class StripeIntent(msgspec.Struct, frozen=True):
     """A PaymentIntent."""
 
@@ -113,39 +122,45 @@ class StripeIntent(msgspec.Struct, frozen=True):
     customer: str | Mapping[str, Any] | None = None
     payment_method: str | Mapping[str, Any] | None = None
     payment_method_types: tuple[str, ...] = ()
+    capture_method: str | None = None
     last_payment_error: StripeError | None = None
     latest_charge: str | Mapping[str, Any] | None = None
+    invoice: str | Mapping[str, Any] | None = None
+    payment_details: StripePaymentDetails | None = None
     metadata: Mapping[str, str] = {}
 
     @property
     def attempt_id(self) -> UUID | None:
         """Our attempt, where our metadata names one."""
-        try:
-            return UUID(self.metadata[ATTEMPT_KEY])
-        except (KeyError, ValueError):
-            return None
-
-
-class StripeChargeOutcome(msgspec.Struct, frozen=True):
-    """`charge.outcome`."""
-
-    type: str | None = None
-    reason: str | None = None
-
-
-class StripeCharge(msgspec.Struct, frozen=True):
-    """A Charge."""
-
-    outcome: StripeChargeOutcome | None = None
+        return attempt_of(self.metadata)
 
     @property
-    def blocked(self) -> bool:
-        """Whether Stripe itself refused to send a repeated charge."""
-        return self.outcome is not None and self.outcome.reason == BLOCKED
+    def try_ref(self) -> str | None:
+        """The charge of the latest try: one PaymentIntent makes a charge for each."""
+        failed = self.last_payment_error.charge if self.last_payment_error else None
+        return ref(self.latest_charge) or failed
+
+    @property
+    def invoice_ref(self) -> str | None:
+        """The invoice it was made for, where the object says so.
+
+        Versions before 2025-03-31 have `invoice`; since then Stripe puts the invoice's id into the order reference,
+        which a merchant may use for something else: only an invoice's id counts.
+        """
+        ordered = self.payment_details.order_reference if self.payment_details else None
+        return ref(self.invoice) or (ordered if ordered and ordered.startswith("in_") else None)
 
 
 class UnexpectedState(Exception):
     """A PaymentIntent is in a state that says neither yes nor no; the outcome stays unknown."""
+
+
+def attempt_of(metadata: Mapping[str, str]) -> UUID | None:
+    """Return our attempt, where the metadata name one; anybody at the merchant may write metadata."""
+    try:
+        return UUID(metadata[ATTEMPT_KEY])
+    except (KeyError, ValueError):
+        return None
 
 
 def ref(value: str | Mapping[str, Any] | None) -> str | None:
@@ -185,15 +200,17 @@ def outcome_of(intent: StripeIntent) -> Succeeded | Declined | Pending:
     match intent.status:
         case "succeeded":
             received = intent.amount if intent.amount_received is None else intent.amount_received
-            return Succeeded(gateway_ref=intent.id, amount=from_stripe(received, intent.currency))
+            amount = from_stripe(received, intent.currency)
+            return Succeeded(gateway_ref=intent.id, amount=amount, try_ref=intent.try_ref)
         case "processing":
-            return Pending(gateway_ref=intent.id)
+            return Pending(gateway_ref=intent.id, try_ref=intent.try_ref)
         case "requires_action":
             # off session nobody is there to act: the same as Stripe's decline of that name
             needed = StripeError(code="authentication_required")
-            return Declined(decline=decline_of(needed), gateway_ref=intent.id)
+            return Declined(decline=decline_of(needed), gateway_ref=intent.id, try_ref=intent.try_ref)
         case "requires_payment_method" if intent.last_payment_error is not None:
-            return Declined(decline=decline_of(intent.last_payment_error), gateway_ref=intent.id)
+            error = intent.last_payment_error
+            return Declined(decline=decline_of(error), gateway_ref=intent.id, try_ref=error.charge or intent.try_ref)
         case "canceled":
             decline = configuration_decline("payment_intent_canceled", "the PaymentIntent was canceled")
             return Declined(decline=decline, gateway_ref=intent.id)

@@ -1,0 +1,1 @@
+"""The notifiers that come with Recoup."""
