@@ -2,39 +2,50 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
-from uuid import UUID
 
 import click
 import msgspec
 
+from recoup_cli import case_credentials
 from recoup_cli.admin import with_open_database
+from recoup_cli.case_finding import find_case
+from recoup_cli.case_forecast import show_forecast
 from recoup_cli.refusals import Refused
 from recoup_cli.single import MERCHANT
 from recoup_core.domain.attempt import Attempt
+from recoup_core.domain.message import Message
 from recoup_core.domain.recovery import StepState, TimelineStep
 from recoup_core.rules.deciding.words import moment, stored_words
 from recoup_core.settings import Settings
 from recoup_core.storage.engine import Database
-from recoup_core.storage.listing import CaseStory, DecisionRow, list_cases, list_payments, read_story
+from recoup_core.storage.listing import CaseStory, DecisionRow, read_story
 
 
 @click.group()
 def case() -> None:
-    """Look at recovery cases."""
+    """Look at recovery cases, and at what their customers pay with."""
 
 
-@case.command(epilog="Examples: recoup case show INV-0042   |   recoup case show INV-0042 --why")
+for command in (case_credentials.credentials_command, case_credentials.link_command):
+    case.add_command(command)
+
+
+@case.command(epilog="Examples: recoup case show INV-0042   |   recoup case show INV-0042 --forecast")
 @click.argument("wanted", metavar="ID|REFERENCE")
 @click.option("--merchant", default=MERCHANT, show_default=True)
+@click.option("--forecast", "ahead", is_flag=True, help="What is still to come, also if each retry is declined.")
 @click.option("--why", is_flag=True, help="Each rule that did not fire, too, with every condition's value.")
 @click.option("--json", "as_json", is_flag=True, help="Everything that is stored, as JSON.")
-def show(wanted: str, merchant: str, why: bool, as_json: bool) -> None:
+def show(wanted: str, merchant: str, ahead: bool, why: bool, as_json: bool) -> None:
     """Show a payment, everything that was tried, what comes next, and why.
 
     Takes the id of a case or a payment, or the merchant's reference of the payment. Looks into the database of the
     settings, else into the one that `recoup up` or `recoup demo` runs in this folder.
     """
+
+    if ahead:
+        show_forecast(merchant, wanted, as_json)
+        return
 
     async def look(database: Database, _: Settings) -> CaseStory | None:
         case_id = await find_case(database, merchant, wanted)
@@ -48,23 +59,6 @@ def show(wanted: str, merchant: str, why: bool, as_json: bool) -> None:
         return
     for line in story_lines(story, full=why):
         click.echo(line)
-
-
-async def find_case(database: Database, merchant: str, wanted: str) -> UUID | None:
-    """Return the case that is meant: by reference first, for a reference may look like anything."""
-    lookups: list[tuple[Any, dict[str, Any]]] = [(list_payments, {"reference": wanted})]
-    try:
-        wanted_id = UUID(wanted)
-    except ValueError:
-        pass
-    else:
-        lookups += [(list_cases, {"id": wanted_id}), (list_payments, {"id": wanted_id})]
-    for find, filters in lookups:
-        found = await find(database, merchant, filters, None, 1)
-        if found and found[0].case is not None:  # a payment that never failed has none
-            case_id: UUID = found[0].case.id
-            return case_id
-    return None
 
 
 def story_lines(story: CaseStory, *, full: bool) -> Iterator[str]:
@@ -87,7 +81,7 @@ def _moments(story: CaseStory, full: bool) -> Iterator[tuple[datetime, list[str]
         yield attempt.finished_at or attempt.submitted_at or attempt.created_at, [_attempt_words(attempt)]
     for decision in story.decisions:
         steps = [step for step in story.steps if step.decision_id == decision.id]
-        yield decision.decided_at, _decision_lines(decision, steps, full)
+        yield decision.decided_at, _decision_lines(decision, steps, story.messages, full)
     for step in story.steps:
         if step.decision_id is None:
             asked = f"{moment(step.created_at)}  {step.planned_by} asked for a try"
@@ -102,12 +96,23 @@ def _attempt_words(attempt: Attempt) -> str:
     return f"{moment(at)}  attempt {attempt.number} ({attempt.origin}) {attempt.state}{why}{sent}"
 
 
-def _decision_lines(decision: DecisionRow, steps: Sequence[TimelineStep], full: bool) -> list[str]:
+def _decision_lines(
+    decision: DecisionRow, steps: Sequence[TimelineStep], messages: Sequence[Message], full: bool
+) -> list[str]:
     outcome, *why = stored_words(decision.kind, decision.outcome, decision.explanation, full=full)
     lines = [f"{moment(decision.decided_at)}  decided: {outcome}"]
     lines += [f"    {line}" for line in why]
-    lines += [f"    -> {_named(step)}{_step_words(step)}" for step in steps]
+    for step in steps:
+        lines.append(f"    -> {_named(step)}{_step_words(step)}")
+        lines += [f"       {message_words(message)}" for message in messages if message.step_id == step.id]
     return lines
+
+
+def message_words(message: Message) -> str:
+    """Return what became of a message, in one line; the address it went to stands with the customer."""
+    at = f" at {moment(message.sent_at)}" if message.sent_at else ""
+    because = f": {message.because}" if message.because else ""
+    return f"{message.channel} {message.template} {message.state}{at}{because}"
 
 
 def _named(step: TimelineStep) -> str:
@@ -116,7 +121,8 @@ def _named(step: TimelineStep) -> str:
 
 def _step_words(step: TimelineStep) -> str:
     if step.state is StepState.PLANNED:
-        return f"to come at {moment(step.due_at)}"
+        held = f" (held back: {step.held_because})" if step.held_because else ""
+        return f"to come at {moment(step.due_at)}{held}"
     if step.state is StepState.SKIPPED:
         return f"skipped: {step.skipped_because}"
     finished = f" at {moment(step.finished_at)}" if step.finished_at else ""

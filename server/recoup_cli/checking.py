@@ -12,9 +12,15 @@ from recoup_core.rules.language.errors import PolicyInvalid, Problem, Severity
 from recoup_core.rules.language.schema import Policy
 from recoup_core.rules.language.yamltext import MAX_BYTES
 from recoup_core.rules.sets.folder import MAX_FILES, PolicyFile, review_set
+from recoup_core.templates.catalogue import Catalogue
+from recoup_core.templates.checking import check_folder, usage_problems
+from recoup_core.wiring import shipped_templates
 
 STDIN: Final = Path("-")
 """The path that stands for standard input."""
+
+TEMPLATES: Final = "templates"
+"""The folder of message templates, beside policies."""
 
 STDIN_NAME: Final = "stdin.yaml"
 """What messages call standard input unless they are told otherwise."""
@@ -72,8 +78,12 @@ def check_paths(paths: Sequence[Path], stdin_name: str = STDIN_NAME) -> Checked:
         text = text_of(path, name, unreadable)
         if text is not None:
             files.append(PolicyFile(name, text))
-    found, reviewed = review_set(files, unreadable, called=", ".join(map(str, paths)))
-    problems = list(reviewed)
+    templates, beside = templates_beside(paths)
+    known = [] if beside is None else beside.names
+    found, reviewed = review_set(files, unreadable, called=", ".join(map(str, paths)), templates=known)
+    problems = [*reviewed, *templates]
+    if beside is not None:
+        problems += usage_problems(found.policies, beside)
     lines = [line for policy in found.policies if (line := _compiled(policy, problems)) is not None]
     refused = {problem.file for problem in problems if problem.severity is Severity.ERROR}
     return Checked(
@@ -81,6 +91,17 @@ def check_paths(paths: Sequence[Path], stdin_name: str = STDIN_NAME) -> Checked:
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))),
         sources={file.name: file.text for file in files},
     )
+
+
+def templates_beside(paths: Iterable[Path]) -> tuple[list[Problem], Catalogue | None]:
+    """Check the folders `templates/` in the folders that are checked; None: there is none."""
+    problems: list[Problem] = []
+    catalogue: Catalogue | None = None
+    for folder in sorted({path / TEMPLATES for path in paths if (path / TEMPLATES).is_dir()}):
+        checked = check_folder(folder, shipped_templates())
+        problems += checked.problems
+        catalogue = checked.catalogue
+    return problems, catalogue
 
 
 def _compiled(policy: Policy, problems: list[Problem]) -> PolicyLine | None:

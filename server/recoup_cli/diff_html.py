@@ -27,7 +27,7 @@ def diff_page(
 def _blocks(policies: Sequence[PolicyDiff], added: Sequence[str], removed: Sequence[str]) -> Iterator[Html]:
     different = [each for each in policies if not each.same]
     changes = sum(
-        len(each.changes) + len(each.coverage) + len(each.counted) + len(each.evidence) + len(each.balance)
+        sum(map(len, (each.changes, each.coverage, each.counted, each.evidence, each.balance, each.late)))
         for each in different
     )
     yield cards(
@@ -70,7 +70,7 @@ def _policy(diff: PolicyDiff) -> Iterator[Html]:
         yield heading("Other decisions")
         rows_of_changes = [_change(each) for each in diff.changes]
         yield table(("For instance", "Before", "After", "Rules"), rows_of_changes)
-    yield notes((*diff.counted, *diff.evidence, *diff.balance))
+    yield notes((*diff.counted, *diff.evidence, *diff.balance, *diff.late))
     if diff.undecided:
         yield heading("Not decided")
         told = ", ".join(map(shown, diff.undecided))

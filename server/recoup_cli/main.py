@@ -8,7 +8,32 @@ from collections.abc import Sequence
 
 import click
 
-from recoup_cli import approvals, audit, case, dispute, keys, ledger, payment, policy, refund, serving, up
+from recoup_cli import (
+    approvals,
+    attempt,
+    audit,
+    case,
+    charge,
+    customer,
+    dispute,
+    gateway,
+    inbound,
+    keys,
+    ledger,
+    message,
+    notifier,
+    payment,
+    plugin,
+    policy,
+    refund,
+    serving,
+    settlement,
+    staff,
+    subscription,
+    template,
+    up,
+    webhook,
+)
 from recoup_cli.compose import release
 from recoup_cli.demo.command import demo
 from recoup_cli.refusals import told
@@ -48,14 +73,27 @@ for command in (
     serving.migrate_command,
     policy.policy,
     case.case,
+    attempt.attempt,
     payment.payment,
     refund.refund,
     approvals.approvals,
     approvals.delegation,
     dispute.dispute,
+    subscription.subscription,
+    charge.charge,
+    customer.customer,
+    message.message,
+    gateway.gateway,
+    notifier.notifier,
+    inbound.inbound,
     audit.audit,
     ledger.ledger,
+    settlement.settlement,
+    staff.staff,
+    webhook.webhook,
     keys.keys,
+    plugin.plugin,
+    template.template,
 ):
     cli.add_command(command)
 

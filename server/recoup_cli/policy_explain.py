@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 import click
 import msgspec
 
-from recoup_cli.case import find_case
+from recoup_cli.case_finding import find_case
 from recoup_cli.facts_text import given_values, read_facts
 from recoup_cli.policy_desk import with_policies
 from recoup_cli.refusals import MISUSED, Refused

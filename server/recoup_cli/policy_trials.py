@@ -30,6 +30,7 @@ from recoup_core.flows.shadow import ShadowReport, shadow_report
 from recoup_core.storage.experiments import list_experiments
 from recoup_core.storage.listing import DEFAULT_PAGE, MAX_PAGE
 from recoup_core.storage.moves import ChosenCases
+from recoup_core.storage.shadows import ShadowDifference
 from recoup_core.storage.versions import read_version
 
 DEFAULT_MERCHANT = "default"
@@ -165,7 +166,7 @@ def shadow_seen(wanted: str, merchant: str | None, limit: int, as_json: bool) ->
     click.echo(f"looked at {seen.decided} decisions ({until}), would have made {seen.differed} otherwise")
     for each in found.differences:
         live, beside = (_outcome(msgspec.json.decode(raw)) for raw in (each.outcome, each.shadow_outcome))
-        about = f"case {each.case_id}" if each.refund_id is None else f"refund {each.refund_id}"
+        about = _about(each)
         click.echo(f"{each.decided_at:%Y-%m-%d %H:%M}Z  {about}")
         click.echo(f"    live    {live}  ({each.rule})")
         click.echo(f"    shadow  {beside}  ({each.shadow_rule})")
@@ -267,6 +268,12 @@ def _next(step: NextStep | None) -> str:
         return f"stop: {step.stop}"
     more = f" and {step.steps - 1} more" if step.steps > 1 else ""
     return f"{step.what} {step.at:%Y-%m-%d %H:%M}Z{more} ({step.rule})"
+
+
+def _about(difference: ShadowDifference) -> str:
+    if difference.charge_id is not None:
+        return f"upcoming charge {difference.charge_id}"
+    return f"case {difference.case_id}" if difference.refund_id is None else f"refund {difference.refund_id}"
 
 
 def _outcome(outcome: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from recoup_cli.admin import with_open_database
-from recoup_cli.compose import build_gateways
+from recoup_cli.compose import build_gateways, build_notifiers, loaded_plugins
 from recoup_cli.refusals import MISUSED, Refused
 from recoup_cli.single import MERCHANT, OPERATOR
 from recoup_core.domain.errors import AmountNotExact
@@ -30,6 +30,7 @@ from recoup_core.storage.calls import Call
 from recoup_core.storage.engine import Database
 from recoup_core.storage.merchants import ApiKey, Role, find_key
 from recoup_core.telemetry import configure_logging, metrics
+from recoup_core.wiring import load_key, messaging_of, rules_of
 
 KEY_VARIABLE: Final = "RECOUP_API_KEY"
 MAX_KEY_BYTES: Final = 1_000
@@ -96,10 +97,14 @@ def with_flows(work: Callable[[Context], Awaitable[T]]) -> T:
     """Run work that needs gateways and policies; raises `Refused`, `DatabaseUnavailable` and the flows' refusals."""
 
     async def run(database: Database, settings: Settings) -> T:
-        gateways = build_gateways(settings, None)
+        plugins = loaded_plugins()
+        gateways, notifiers = build_gateways(settings, None, plugins), build_notifiers(settings, plugins)
         merchants = {entry.name: entry.merchant for entry in settings.gateways}
+        rules = {entry.name: rules_of(entry) for entry in settings.gateways}
         registry = PolicyRegistry(database, CompiledTexts())
-        context = Context(database, registry, gateways, merchants, SystemClock(), metrics())
+        messaging = messaging_of(settings, notifiers)
+        await load_key(settings, database, messaging)  # links in messages that a command leads to are good ones
+        context = Context(database, registry, gateways, merchants, SystemClock(), metrics(), rules, messaging=messaging)
         try:
             return await work(context)
         finally:

@@ -5,10 +5,11 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
@@ -56,21 +57,36 @@ def with_database(settings: Settings) -> Iterator[Settings]:
         yield on_database(settings, postgres.url)
 
 
+def bound(settings: Settings, listener: socket.socket) -> Settings:
+    """Return the settings with the port that was really taken: links in messages lead to it, where 0 was asked for."""
+    port = listener.getsockname()[1]
+    return msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, port=port))
+
+
 def running(settings: Settings) -> Settings:
     """Return the settings of what is configured, else of what `up` or `demo` runs here; else `Refused`.
 
-    What runs here without gateways in the settings has the sandbox of its own folder.
+    What runs here without gateways in the settings has the sandbox of its own folder; the demo has its outbox, too.
     """
     if settings.database.url is not None:
         return settings
     for folder in (settings.data_dir, settings.data_dir / DEMO):
         with contextlib.suppress(EmbeddedPostgresError):
             found = on_database(settings, attach(folder / POSTGRES))
-            return found if found.gateways else msgspec.structs.replace(found, gateways=(sandbox(folder),))
+            return found if found.gateways else _as_it_runs(found, folder)
     raise Refused(
         "no database is configured and none runs here",
         "set RECOUP_DATABASE_URL, or start `recoup up` or `recoup demo` in this folder",
     )
+
+
+def _as_it_runs(settings: Settings, folder: Path) -> Settings:
+    """Return what `up` or `demo` takes where the settings say nothing."""
+    from recoup_cli.demo.letters import BRAND, OUTBOX, outbox
+
+    if (folder / OUTBOX).is_dir():
+        settings = msgspec.structs.replace(settings, notifiers=(outbox(folder),), brands=(BRAND,))
+    return msgspec.structs.replace(settings, environment="development", gateways=(sandbox(folder),))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -97,18 +113,24 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def serve_api(service: Service, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def serve_api(
+    service: Service,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    mounts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Serve the API on a taken port with a service that is already open, until `stop` is set.
 
-    `ready` is called when callers may come: who connects from then on waits at most for the first answer.
+    `ready` is called when callers may come: who connects from then on waits at most for the first answer. `mounts`:
+    other ASGI applications by the path they are served under.
     """
     import uvicorn
 
     from recoup_server.app import create_app
 
-    config = uvicorn.Config(
-        create_app(service), lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S
-    )
+    app = create_app(service, mounts)
+    config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S)
     server = uvicorn.Server(config)
     listener.listen(config.backlog)
     ready()
@@ -116,6 +138,7 @@ async def serve_api(service: Service, listener: socket.socket, stop: asyncio.Eve
     serving = asyncio.create_task(server._serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    app.state["hub"].close()  # streams never end by themselves
     server.should_exit = True
     stopping.cancel()
     await serving

@@ -14,6 +14,7 @@ from recoup_cli.compose import build_service
 from recoup_cli.single import (
     API_PREFIX,
     base_url,
+    bound,
     first_key,
     listen,
     sandbox,
@@ -52,7 +53,7 @@ def up(port: int | None, data_dir: Path | None) -> None:
     configure_logging(settings.log.level, settings.log.format)
     listener = listen(settings.api.host, settings.api.port)
     use_uvloop()
-    with listener, with_database(settings) as connected:
+    with listener, with_database(bound(settings, listener)) as connected:
         asyncio.run(_run(connected, listener))
     click.echo("stopped")
 

@@ -3,6 +3,7 @@
 What is not in the table is a fault of ours: logged whole, answered with 500 and nothing of the inside.
 """
 
+import re
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -35,10 +36,12 @@ STATUSES: Final[dict[str, int]] = {
     "unknown_currency": 400,
     "unknown_gateway": 400,
     "inconsistent_report": 400,
+    "contact_invalid": 400,
     "facts_invalid": 400,
     "amount_not_exact": 400,
     "currency_mismatch": 400,
     "webhook_refused": 400,
+    "feedback_refused": 400,
     "key_invalid": 400,
     # who asks
     "unauthorized": 401,
@@ -49,14 +52,18 @@ STATUSES: Final[dict[str, int]] = {
     # what is asked about
     "not_found": 404,
     "no_such_gateway": 404,
+    "no_such_notifier": 404,
     # not in this state
     "illegal_transition": 409,
     "not_allowed_now": 409,
     "payment_exists": 409,
+    "upcoming_charge_exists": 409,
+    "two_owners": 409,
     "conflict": 409,
     "plan_changed": 409,
     "refund_not_open": 409,
     "refund_in_flight": 409,
+    "no_update_link": 409,
     # changed since it was read, or not read at all
     "version_conflict": 412,
     "if_match_required": 428,
@@ -66,27 +73,49 @@ STATUSES: Final[dict[str, int]] = {
     "out_of_range": 422,
     "policy_unknown": 422,
     "policy_kinds_differ": 422,
+    "no_history": 422,
     "nothing_to_refund": 422,
     "refund_exceeds_refundable": 422,
     "goodwill_exceeds_payment": 422,
     "line_exceeds_refundable": 422,
     "refund_lines_differ": 422,
     "refund_invalid": 422,
+    "settlement_unreadable": 422,
+    "url_refused": 422,
+    "endpoint_invalid": 422,
+    "too_many_endpoints": 422,
+    "exception_invalid": 422,
     "gateway_cannot_refund": 422,
     "refund_window_over": 422,
     "too_many_refunds": 422,
     "delegation_invalid": 422,
+    "mute_invalid": 422,
+    "unknown_template": 422,
+    "template_failed": 422,
+    "unknown_sample": 422,
+    "templates_invalid": 422,
     "policy_invalid": 422,
     "history_invalid": 422,
     # too much at once; nothing was done
+    "too_many_streams": 429,
+    "streams_full": 503,
     "workbench_busy": 503,
+    # a provider is out of reach, or answers what can't be used; nothing was done
+    "gateway_unavailable": 503,
+    "webhook_unread": 503,
+    "webhook_not_stored": 503,
+    "feedback_not_taken": 503,
+    "events_not_listed": 503,
     # ours: these can't come from a request, and a caller could do nothing about them
     "domain_error": 500,
     "unbalanced_entry": 500,
     "engine_unavailable": 500,
     "policies_unusable": 500,
     "plugin_misconfigured": 500,
+    "plugin_skeleton_refused": 500,
+    "plugin_unfit": 500,
     "gateway_broken": 500,
+    "notifier_broken": 500,
 }
 
 _CALLED: Final = {
@@ -270,9 +299,16 @@ def _framework(error: HTTPException) -> tuple[Problem, dict[str, str]]:
     return make_problem(code, detail, status, field), dict(error.headers or {})
 
 
+_MISSING: Final = re.compile(r"Missing required \w+ parameter '(?P<name>[\w-]{1,64})'")
+"""How Litestar words it; the rest of its text repeats the path."""
+
+
 def _first_fault(error: ValidationException) -> tuple[str | None, str]:
     faults = error.extra if isinstance(error.extra, list) else []
     if faults and isinstance(faults[0], dict):
         key = faults[0].get("key")
         return _CALLED.get(str(key), key), str(faults[0].get("message", "is not valid"))
+    missing = _MISSING.match(str(error.detail))
+    if missing is not None:
+        return _CALLED.get(missing["name"], missing["name"]), "is missing"
     return None, "a parameter is missing or not valid"

@@ -40,6 +40,8 @@ CREDENTIAL: Final[dict[str, Any]] = {
     "network": "visa",
 }
 
+UPDATE_LINK: Final[dict[str, Any]] = {"gateway": "sandbox"}
+
 CANCEL: Final[dict[str, Any]] = {"reason": "the customer left and the debt was waived"}
 
 RESOLVE_ATTEMPT: Final[dict[str, Any]] = {
@@ -48,6 +50,8 @@ RESOLVE_ATTEMPT: Final[dict[str, Any]] = {
 }
 
 RESOLVE_TASK: Final[dict[str, Any]] = {"resolution": "refunded the surplus at the provider, ticket 4712"}
+
+DISMISS_EVENT: Final[dict[str, Any]] = {"reason": "sent by the provider's support to try the endpoint, ticket 4713"}
 
 API_KEY: Final[dict[str, Any]] = {"principal": "billing-system", "roles": ["agent"]}
 APPROVER_KEY: Final[dict[str, Any]] = {"principal": "anna", "roles": ["viewer"], "approves": ["support_lead"]}

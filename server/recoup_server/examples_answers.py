@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from recoup_server import examples_settlement as settlement
 from recoup_server.examples_refunds import CAPTURED, DISPUTE_ID, PAYMENT_ID, REFUND_ID
 
 _CAPTURE_ID: Final = "0198d5f0-0000-7000-8000-00000000000a"
@@ -55,6 +56,37 @@ _DISPUTE: Final[dict[str, Any]] = {
     "evidence_due_at": "2026-12-07T23:59:59Z",
     "opened_at": "2026-11-22T08:00:00Z",
     "closed_at": None,
+}
+
+_UPDATE_LINK: Final[dict[str, Any]] = {
+    "id": "0198d5f0-0000-7000-8000-000000000010",
+    "gateway": "sandbox",
+    "url": "https://pages.sandbox.invalid/aaaabbbbccccdddd",
+    "pays": True,
+    "expires_at": "2026-11-30T09:00:00Z",
+}
+
+_BACKUP: Final[dict[str, Any]] = {
+    "id": "0198d5f0-0000-7000-8000-000000000011",
+    "gateway": "sandbox",
+    "method": "card",
+    "network": "mastercard",
+    "role": "backup",
+    "issuer_country": "DE",
+    "valid": True,
+    "blocked_because": None,
+    "renewed_at": None,
+    "created_at": "2026-11-23T09:00:01Z",
+}
+
+_BLOCKED: Final[dict[str, Any]] = {
+    **_BACKUP,
+    "id": "0198d5f0-0000-7000-8000-000000000012",
+    "network": "visa",
+    "role": "primary",
+    "valid": False,
+    "blocked_because": "disputed",
+    "created_at": "2026-11-01T09:00:00Z",
 }
 
 _REFUNDABLE: Final[dict[str, Any]] = {
@@ -358,7 +390,10 @@ ANSWERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "BulkOut": {"one_had_changed": _BULK},
     "DelegationOut": {"while_on_leave": _DELEGATION},
     "DelegationPage": {"one": _page(_DELEGATION)},
+    **settlement.ANSWERS,
     "DisputeOut": {"inquiry": _DISPUTE},
     "DisputePage": {"one": _page(_DISPUTE)},
+    "UpdateLinkOut": {"pays": _UPDATE_LINK},
+    "CredentialList": {"backup_took_over": {"items": [_BACKUP, _BLOCKED]}},
 }
 """By the name of the answer's shape: what a caller may get."""

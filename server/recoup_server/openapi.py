@@ -17,8 +17,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from recoup_core.flows.webhooks_out.messages import WebhookBody
 from recoup_server.errors import PROBLEM_JSON, Problem
 from recoup_server.examples_answers import ANSWERS
+from recoup_server.examples_webhooks import EVENT
 
 API_VERSION: Final = "1"
 
@@ -32,6 +34,7 @@ _TOLD: Final[Mapping[int, str]] = {
     413: "The body is larger than 1 MiB",
     422: "Understood, and refused by a rule",
     428: "`If-Match` is missing",
+    429: "Too much of it at once",
     503: "The database can't be reached, or too much is under way; try again",
 }
 
@@ -47,6 +50,7 @@ def refusals(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 LISTS: Final = refusals(400, 401, 403, 503)
+STREAMS: Final = refusals(400, 401, 403, 429, 503)
 READS_ONE: Final = refusals(400, 401, 403, 404, 503)
 CHANGES: Final = refusals(400, 401, 403, 404, 409, 413, 422, 503)
 EDITS: Final = refusals(400, 401, 403, 404, 409, 412, 413, 422, 428, 503)
@@ -127,11 +131,31 @@ def finish(document: dict[str, Any], app: Litestar) -> dict[str, Any]:
         operation["requestBody"] = _request_body(body, handler.opt["examples"])
     structs = [shape for shape in shapes if inspect.isclass(shape) and issubclass(shape, msgspec.Struct)]
     bodies = [handler.opt["answers"] for handler in _handlers(app) if "answers" in handler.opt]
-    _, components = msgspec.json.schema_components([*structs, *bodies], ref_template="#/components/schemas/{name}")
+    shown = [*structs, *bodies, WebhookBody]
+    _, components = msgspec.json.schema_components(shown, ref_template="#/components/schemas/{name}")
     document["components"]["schemas"].update(components)
     for operation in operations.values():
         _show_answers(operation)
+    document["webhooks"] = {"event": {"post": _outbound()}}
     return document
+
+
+def _outbound() -> dict[str, Any]:
+    """Return the operation that receivers of our webhooks offer."""
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    header = {"in": "header", "required": True, "schema": {"type": "string"}}
+    return {
+        "operationId": "receiveEvent",
+        "summary": "What webhook endpoints are sent (Standard Webhooks; docs/webhooks-out.md)",
+        "tags": ["webhook-endpoints"],
+        "parameters": [{"name": name, **header} for name in names],
+        "requestBody": _request_body(WebhookBody, {"recovered": EVENT}),
+        "responses": {
+            "2XX": {"description": "It arrived"},
+            "410": {"description": "Send nothing more: the endpoint is disabled"},
+            "default": {"description": "It is sent again, for about a day"},
+        },
+    }
 
 
 def _handlers(app: Litestar) -> list[HTTPRouteHandler]:

@@ -11,6 +11,7 @@ from msgspec import Meta
 from recoup_core.domain.decline import Decline, DeclineSource
 from recoup_core.domain.money import MAX_AMOUNT_MINOR
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network, Segment
+from recoup_core.flows.customers.telling import ReportedContact
 from recoup_core.flows.operate import HUMAN_EVIDENCE, Resolution
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
 from recoup_core.flows.tasks import RESOLUTION_MAX
@@ -32,6 +33,15 @@ Short = Annotated[str, Meta(min_length=1, max_length=64)]
 Token = Annotated[str, Meta(min_length=1, max_length=500, description="The gateway's token; never a card number.")]
 AmountMinor = Annotated[int, Meta(ge=1, le=MAX_AMOUNT_MINOR, description="Minor units: cents for EUR, yen for JPY.")]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339, with its zone.")]
+Month = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9]{4}-(0[1-9]|1[0-2])$",
+        min_length=7,
+        max_length=7,
+        description="The month on the card, `YYYY-MM`: it is good to the end of it.",
+    ),
+]
 Day = Annotated[int, Meta(ge=1, le=31)]
 
 
@@ -50,6 +60,23 @@ class CustomerIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tenure_days: Annotated[int, Meta(ge=0, le=100_000)] | None = None
     paydays: Annotated[tuple[Day, ...], Meta(max_length=31, description="Days of the month; 31 is the last.")] = ()
     vulnerable: bool = False
+    name: Name | None = None
+    """How they are addressed in messages. This and what follows is kept with the customer, not with the payment."""
+    email: Annotated[str, Meta(min_length=3, max_length=254)] | None = None
+    phone: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$", max_length=16, description="E.164.")] | None = None
+    """Where text messages go."""
+    locale: Annotated[str, Meta(min_length=2, max_length=35, description="BCP 47 (`de-AT`).")] | None = None
+    addresses: Annotated[dict[str, str], Meta(max_length=10)] = {}
+    """By channel, for those besides `email` and `sms`: what the notifier of the channel calls for."""
+
+    def contact(self) -> ReportedContact:
+        """Return how the customer is reached, as far as it is told."""
+        short = {"email": self.email, "sms": self.phone}
+        for channel, field in (("email", "email"), ("sms", "phone")):
+            if short[channel] is not None and channel in self.addresses:
+                raise RequestInvalid(f"customer.addresses.{channel}", f"is told as `{field}` already")
+        given = {channel: address for channel, address in short.items() if address is not None}
+        return ReportedContact(name=self.name, locale=self.locale, addresses={**self.addresses, **given})
 
     def customer(self) -> Customer:
         """Return the customer as flows know it; an unknown country or zone is refused."""
@@ -85,10 +112,13 @@ class CredentialIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateway_customer: Name | None = None
     fingerprint: Name | None = None
     """The gateway's fingerprint of the account behind the token: limits count all its tokens as one."""
+    par: Short | None = None
+    """The payment account reference (EMVCo), where a gateway tells it: limits count one card at all gateways as one."""
     method: Method
     network: Network | None = None
     role: CredentialRole = CredentialRole.PRIMARY
     issuer_country: Country | None = None
+    expires_on: Month | None = None
 
     def credential(self, field: str) -> ReportedCredential:
         """Return the credential as flows know it; `field` names this one in refusals."""
@@ -130,6 +160,8 @@ class AttemptIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     token: Token | None = None
     """Which of the reported credentials it was made on; if not given, the first primary."""
     gateway_ref: Name | None = None
+    try_ref: Name | None = None
+    """The gateway's id of this one try (`ch_...`), where it names tries: if its events tell of it, it counts once."""
 
 
 class PaymentIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,6 +181,10 @@ class PaymentIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     subscription: SubscriptionIn | None = None
     credentials: Annotated[tuple[CredentialIn, ...], Meta(max_length=MAX_CREDENTIALS)] = ()
     attempts: Annotated[tuple[AttemptIn, ...], Meta(min_length=1, max_length=MAX_ATTEMPTS)]
+    next_attempt_at: Moment | None = None
+    """When the gateway or your billing system is going to try this debt again by itself: refused while that is so."""
+    retries_ended: bool = False
+    """Whether whoever tried it so far has given up; a must where the settings name another owner (`retries_by`)."""
 
     def report(self, merchant_id: str) -> FailureReport:
         """Return the report as flows know it."""
@@ -172,6 +208,9 @@ class PaymentIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 _prior(f"attempts[{index}]", each, networks.get(each.token, first) if each.token else first)
                 for index, each in enumerate(self.attempts)
             ),
+            next_attempt_at=self.next_attempt_at,
+            retries_ended=self.retries_ended,
+            contact=self.customer.contact(),
         )
 
     def _refuse_doubles(self) -> None:
@@ -204,6 +243,8 @@ class ResolveTaskIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What was done about a task."""
 
     resolution: Annotated[str, Meta(min_length=1, max_length=RESOLUTION_MAX)]
+    action: Literal["accept", "refund"] | None = None
+    """What becomes of money that came in late (`late_success`): needed there, and meaningless elsewhere."""
 
 
 class PolicyIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -221,6 +262,7 @@ def _prior(field: str, attempt: AttemptIn, network: Network | None) -> PriorAtte
         decline=attempt.decline.decline(network),
         token=attempt.token,
         gateway_ref=attempt.gateway_ref,
+        try_ref=attempt.try_ref,
     )
 
 

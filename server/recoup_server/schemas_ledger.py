@@ -105,13 +105,16 @@ class EntryOut(Out, frozen=True, kw_only=True):
 
     id: UUID
     kind: EntryKind
-    payment_id: UUID
+    payment_id: UUID | None
+    """None where a gateway's balance moved for no payment that is known here."""
     attempt_id: UUID | None
     capture_id: UUID | None
     refund_id: UUID | None
     part_id: UUID | None
     dispute_id: UUID | None
     case_id: UUID | None
+    settlement_line_id: UUID | None
+    """The line of a settlement report that says so."""
     reverses: UUID | None
     """The entry that this one takes back."""
     postings: list[PostingOut]

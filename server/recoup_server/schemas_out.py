@@ -11,8 +11,10 @@ from recoup_core.domain.attempt import Attempt, AttemptState, Origin
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import Decline
 from recoup_core.domain.happened import HumanTask, TaskKind
-from recoup_core.domain.payment import Customer, Method, Network, Payment, PaymentState
+from recoup_core.domain.message import MessageState
+from recoup_core.domain.payment import Customer, Method, Network, Payment, PaymentState, RetryOwner
 from recoup_core.domain.recovery import CaseState, RecoveryCase, StepKind, StepState, TimelineStep
+from recoup_core.domain.subscription_request import RequestState, Wish
 from recoup_core.flows.recover import Opened
 from recoup_core.rules.facts import PolicyKind
 from recoup_core.rules.language.errors import Problem as PolicyProblem
@@ -36,6 +38,9 @@ class StepOut(Out, frozen=True, kw_only=True):
     """The policy's rule that planned it, or what a person asked for."""
     planned_by: str
     skipped_because: str | None
+    held_until: datetime | None
+    """The contact budget lets a message out no earlier."""
+    held_because: str | None
     key: str | None
     """Of a dunning step: names it within its case. None for retries."""
     detail: Mapping[str, Any]
@@ -59,6 +64,8 @@ class AttemptOut(Out, frozen=True, kw_only=True):
     state: AttemptState
     gateway: str
     gateway_ref: str | None
+    try_ref: str | None
+    """The gateway's id of this one try, where an object of it (`gateway_ref`) is tried many times."""
     credential_id: UUID | None
     method: Method
     network: Network | None
@@ -69,6 +76,8 @@ class AttemptOut(Out, frozen=True, kw_only=True):
     created_at: datetime
     submitted_at: datetime | None
     finished_at: datetime | None
+    returned_at: datetime | None
+    """When the customer's bank took back what it had collected; `decline` says why."""
 
 
 class PaymentOut(Out, frozen=True, kw_only=True):
@@ -144,6 +153,8 @@ class TaskOut(Out, frozen=True, kw_only=True):
     payment_id: UUID | None
     attempt_id: UUID | None
     refund_id: UUID | None
+    inbound_id: UUID | None
+    """The gateway's event that it is about."""
     opened_at: datetime
     due_at: datetime
     resolved_at: datetime | None
@@ -196,17 +207,61 @@ class DecisionOut(Out, frozen=True, kw_only=True):
     decided_at: datetime
 
 
+class SubscriptionRequestOut(Out, frozen=True, kw_only=True):
+    """One thing that the billing system is asked to do with a subscription."""
+
+    id: UUID
+    """The `request` of the events that tell it."""
+    case_id: UUID
+    payment_id: UUID
+    step_id: UUID | None
+    """The step of the timeline that asks; None where the debt's payment does (`restore`)."""
+    wish: Wish
+    plan: str | None
+    """The plan to move to (`downgrade`)."""
+    subscription: Mapping[str, Any]
+    """As it was reported with the payment."""
+    state: RequestState
+    """`asked` and `overdue` wait for an answer."""
+    asked: int
+    """How often the event was told."""
+    asked_at: datetime
+    """When it was told last."""
+    answered_by: str | None
+    note: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class TimelineMessage(Out, frozen=True, kw_only=True):
+    """A message of a step; its words stand at `messages/{id}`, its address with the customer."""
+
+    id: UUID
+    channel: str
+    template: str
+    locale: str
+    state: MessageState
+    because: str | None
+    """Why it failed, came back, was canceled, or waits."""
+    created_at: datetime
+    sent_at: datetime | None
+
+
 class TimelineEntry(Out, frozen=True, kw_only=True):
     """One thing on the timeline: a step with its attempt and its reason, an attempt made elsewhere, or a decision."""
 
     at: datetime
-    kind: Literal["step", "attempt", "decision"]
+    kind: Literal["step", "attempt", "decision", "request"]
     """`attempt`: one that no step led to. `decision`: one about dunning, or that led to no step, such as to stop."""
     future: bool
     """Whether it is still to come."""
     step: StepOut | None
     attempt: AttemptOut | None
     decision: DecisionOut | None
+    messages: list[TimelineMessage] = []
+    """What the step said, by which channel, and what became of it."""
+    requests: list[SubscriptionRequestOut] = []
+    """What the step asked the billing system for, or (`request`) the payment of the debt did."""
 
 
 class TimelineOut(Out, frozen=True, kw_only=True):
@@ -218,6 +273,17 @@ class TimelineOut(Out, frozen=True, kw_only=True):
     events: list[EventOut]
 
 
+class CatchUpOut(Out, frozen=True, kw_only=True):
+    """How far a gateway was asked for events whose webhooks may never have come."""
+
+    reached_at: datetime
+    """All that happened before is stored."""
+    lag_s: int
+    """How long ago that is, in seconds; usually below half an hour."""
+    trouble: str | None
+    """Why it could not be asked the last time."""
+
+
 class GatewayOut(Out, frozen=True, kw_only=True):
     """A configured gateway account and how it is."""
 
@@ -227,10 +293,16 @@ class GatewayOut(Out, frozen=True, kw_only=True):
     """Whether it can be asked what became of a charge."""
     key_lifetime_s: int
     """How long it surely remembers an idempotency key, in seconds."""
+    can: list[str]
+    """What else it can do, by the names of `Capabilities` (`refunds`, `voids`, `update_links`, ...)."""
+    retries_by: RetryOwner
+    """Who tries failed payments of this account again, as the settings say."""
     health: Literal["ok", "failing"]
     trouble: str | None
     """The kind of error of the last check; its text stays in the logs."""
     checked_at: datetime
+    catches_up: CatchUpOut | None
+    """Null where the gateway can't be asked for its events, or was not yet."""
 
 
 class GatewayList(Out, frozen=True, kw_only=True):

@@ -93,6 +93,7 @@ class CapturedIn(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
             lines=tuple(msgspec.convert(line, ReportedLine, from_attributes=True) for line in self.lines),
             refunds=tuple(msgspec.convert(each, ReportedRefund, from_attributes=True) for each in self.refunds),
             subscription={} if self.subscription is None else self.subscription.known(),
+            contact=self.customer.contact(),
         )
 
 

@@ -117,7 +117,8 @@ class DifferenceOut(Out, frozen=True, kw_only=True):
 
     case_id: UUID | None
     refund_id: UUID | None
-    """What the decision was about: a case, or a refund."""
+    charge_id: UUID | None
+    """What the decision was about: a case, a refund, or an upcoming charge."""
     decision_id: UUID
     decided_at: datetime
     rule: str
@@ -190,6 +191,7 @@ def shadow_out(seen: ShadowSeen, differences: Sequence[ShadowDifference], cursor
             DifferenceOut(
                 case_id=each.case_id,
                 refund_id=each.refund_id,
+                charge_id=each.charge_id,
                 decision_id=each.decision_id,
                 decided_at=each.decided_at,
                 rule=each.rule,

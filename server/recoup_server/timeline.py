@@ -14,9 +14,11 @@ from recoup_server.schemas_out import (
     PaymentOut,
     StepOut,
     TimelineEntry,
+    TimelineMessage,
     TimelineOut,
     attempt_out,
 )
+from recoup_server.schemas_subscriptions import request_out
 
 
 def timeline_out(story: CaseStory) -> TimelineOut:
@@ -50,7 +52,24 @@ def _entries(story: CaseStory) -> Iterator[TimelineEntry]:
             step=msgspec.convert(step, StepOut, from_attributes=True),
             attempt=attempt_out(made) if made else None,
             decision=decision_out(why) if why else None,
+            messages=[
+                msgspec.convert(each, TimelineMessage, from_attributes=True)
+                for each in story.messages
+                if each.step_id == step.id
+            ],
+            requests=[request_out(each) for each in story.requests if each.step_id == step.id],
         )
+    for request in story.requests:
+        if request.step_id is None:
+            yield TimelineEntry(
+                at=request.created_at,
+                kind="request",
+                future=False,
+                step=None,
+                attempt=None,
+                decision=None,
+                requests=[request_out(request)],
+            )
     for attempt in story.attempts:
         if attempt.step_id is None or attempt.step_id in of_step:
             at = attempt.submitted_at or attempt.created_at

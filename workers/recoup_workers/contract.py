@@ -4,6 +4,7 @@ The wired service of core satisfies `JobService`; tests bring a small one of the
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from dramatiq import Message
 from recoup_core.ports import Clock
 from recoup_core.settings import Settings
 from recoup_core.storage.changes import JobRef  # the value that travels; this room never queries
+from recoup_core.storage.listening import Alarm
 
 __all__ = ["JobRef", "JobService", "JobSource", "Parcel", "ServiceFactory", "Transport"]
 
@@ -65,6 +67,14 @@ class JobService(Protocol):
 
     async def sweep(self, now: datetime) -> None:
         """Look after what nothing else moves: age limits, and the seals of the audit chain."""
+        ...
+
+    async def follow(self, now: datetime) -> bool:
+        """Hand what happened to its followers; return whether there is more of it."""
+        ...
+
+    def listening(self, alarm: Alarm) -> AbstractAsyncContextManager[None]:
+        """Ring the alarm, while the block runs, when something has happened."""
         ...
 
 

@@ -15,6 +15,7 @@ import msgspec
 from recoup_core.health import Check, HealthServer
 from recoup_core.settings import Settings
 from recoup_core.settings_reader import Problem, SettingsInvalid
+from recoup_core.storage.listening import Alarm, Pace
 from recoup_core.telemetry import Metrics, configure_logging, get_logger, metrics
 from recoup_workers.actors import parcels_for, queue_name
 from recoup_workers.broker import use_uvloop
@@ -59,6 +60,7 @@ class Scheduler:
         self._sweep_every_s = sweep_every_s
         self._one_round = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._alarm = Alarm()
         self.claimed = 0
         """Jobs claimed since the start."""
         self.last_round: Round | None = None
@@ -69,10 +71,11 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work in rounds until `stop` is set; the round in progress is finished, within `STOP_WITHIN_S`."""
-        loops = [asyncio.create_task(self._rounds(stop)), asyncio.create_task(self._sweeps(stop))]
+        loops = [asyncio.create_task(loop(stop)) for loop in (self._rounds, self._sweeps, self._follows)]
         try:
             await stop.wait()
             self.wake()
+            self._alarm.ring()
             await asyncio.wait(loops, timeout=STOP_WITHIN_S)
         finally:
             for loop in loops:
@@ -152,6 +155,23 @@ class Scheduler:
                 self._metrics.scheduler_failures.labels("sweep").inc()
                 log.warning("a sweep failed", error=str(failure), kind=type(failure).__name__)
             await _wait(stop, self._sweep_every_s)
+
+    async def _follows(self, stop: asyncio.Event) -> None:
+        """Hand events to their followers as they happen; what they put into the job table is looked for at once."""
+        pace, failures = Pace(self._alarm), 0
+        async with self._service.listening(self._alarm):
+            while not stop.is_set():
+                try:
+                    async with asyncio.timeout(ROUND_TIMEOUT_S):
+                        more = await self._service.follow(self._service.clock.now())
+                    failures = 0
+                except Exception as failure:
+                    self._metrics.scheduler_failures.labels("follow").inc()
+                    log.warning("following failed", error=str(failure), kind=type(failure).__name__)
+                    await _wait(stop, min(BACKOFF_FIRST_S * 2**failures, BACKOFF_MAX_S))
+                    failures, more = min(failures + 1, 16), False
+                if not more and not stop.is_set():
+                    await pace.rest(held=False)
 
 
 def run_scheduler(factory: ServiceFactory, settings: Settings) -> int:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from recoup_cli.refusals import FAILED
-from recoup_cli.single import DEMO, listen, with_database
+from recoup_cli.single import DEMO, base_url, bound, listen, with_database
 from recoup_core.settings import ApiSettings, SchedulerSettings, Settings
 
 DEFAULT_PAYMENTS: Final = 600
@@ -53,7 +53,8 @@ def demo(payments: int, seed: str, port: int, data_dir: Path, fast_exit: bool) -
     Ctrl-C stops it; the next start goes on with the same data and plays nothing again. Remove the data folder to
     start afresh.
     """
-    from recoup_cli.demo.session import demo_sandbox
+    from recoup_cli.demo.letters import BRAND, outbox
+    from recoup_cli.demo.session import demo_sandbox, with_pages
     from recoup_core.telemetry import configure_logging
     from recoup_workers.broker import use_uvloop
 
@@ -66,10 +67,13 @@ def demo(payments: int, seed: str, port: int, data_dir: Path, fast_exit: bool) -
         api=ApiSettings(port=port),
         scheduler=SchedulerSettings(in_flight_max=1000),
         gateways=(demo_sandbox(folder),),
+        notifiers=(outbox(folder),),
+        brands=(BRAND,),
     )
     console = Console()
     listener = listen(settings.api.host, 0 if fast_exit else port)
     use_uvloop()
+    settings = with_pages(bound(settings, listener), base_url(listener))
     with listener, with_database(settings) as connected, (folder / LOG_FILE).open("a") as log:
         configure_logging("info", "json", log)
         return asyncio.run(_run(connected, listener, console, payments, seed, fast_exit))

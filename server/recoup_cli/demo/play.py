@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from recoup_cli.demo.desk import Desk, Happening
+from recoup_cli.demo.letters import billing_answers
 from recoup_cli.demo.population import GATEWAY, Sample
 from recoup_cli.demo.state import DemoClock, DemoState
 from recoup_cli.refusals import Refused
@@ -74,6 +75,7 @@ class Player:
             happened = await self._happen(happened)
             await self._desk.deliver(self._service.context)
             await self._settle_down()
+            await billing_answers(self._service.context)
             steps += 1
             state = msgspec.structs.replace(state, position=min(self._clock.now(), state.end))
             if steps % SAVE_EVERY == 0:

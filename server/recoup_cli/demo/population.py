@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from recoup_cli.demo.letters import reader
 from recoup_core.domain.decline import DeclineSource
 from recoup_core.domain.payment import CredentialRole, Customer, Method, Network, Segment
 from recoup_core.flows.reports import FailureReport, PriorAttempt, ReportedCredential
@@ -161,18 +162,21 @@ def _report(random: Random, number: int, seed: str, at: datetime) -> FailureRepo
     if method is Method.CARD and random.random() < 0.3:
         backup = _pick(random, [("approve", 6), (f"random:{seed}:80", 4)])
         credentials.append(_credential(number, method, Network.VISA, market, backup, CredentialRole.BACKUP))
+    amount_minor = random.choice(market.prices_minor) * (4 if business else 1)
+    customer = Customer(
+        ref=f"customer-{number:04d}",
+        country=market.country,
+        timezone=market.zone,
+        segment=Segment.BUSINESS if business else Segment.CONSUMER,
+        tenure_days=random.randint(20, 1500),
+    )
     return FailureReport(
         merchant_id="default",
         reference=reference(number),
-        amount_minor=random.choice(market.prices_minor) * (4 if business else 1),
+        amount_minor=amount_minor,
         currency=market.currency,
-        customer=Customer(
-            ref=f"customer-{number:04d}",
-            country=market.country,
-            timezone=market.zone,
-            segment=Segment.BUSINESS if business else Segment.CONSUMER,
-            tenure_days=random.randint(20, 1500),
-        ),
+        customer=customer,
+        contact=reader(customer, number),
         gateway=GATEWAY,
         method=method,
         subscription={"plan": "team" if business else "solo", "interval": _pick(random, [("month", 5), ("year", 1)])},
@@ -187,6 +191,7 @@ def _credential(
     return ReportedCredential(
         gateway=GATEWAY,
         token=token,
+        gateway_customer=f"cus_{number:04d}",
         fingerprint=f"{role}-of-customer-{number:04d}",  # many share a token, which is a script; none an account
         method=method,
         network=network,

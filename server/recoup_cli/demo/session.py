@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recoup_cli.compose import build_service, database_url
 from recoup_cli.demo.desk import APPROVERS, Desk, Happening, webhook_secret
+from recoup_cli.demo.letters import OUTBOX, Letters, billing_answers, read_letters, tell_letters
 from recoup_cli.demo.orders import make_orders, order_count
 from recoup_cli.demo.outcome import Outcome, judge, read_files
 from recoup_cli.demo.play import Player, failure
@@ -28,10 +29,14 @@ from recoup_core.storage.ledger_checks import verify_ledger
 from recoup_core.storage.listing import list_payments
 from recoup_core.storage.merchants import Role, mint_key
 from recoup_core.storage.migrate import migrate
+from recoup_core.telemetry import get_logger
 from recoup_core.wiring import Service
 from recoup_plugins.gateways.sandbox import SandboxGateway
 from recoup_plugins.gateways.sandbox_bank import SandboxBank
+from recoup_plugins.gateways.sandbox_pages import SandboxPages
 from recoup_workers.inprocess import InProcess
+
+log = get_logger(__name__)
 
 _COLUMNS: Final = (
     TextColumn("{task.fields[day]}"),
@@ -41,6 +46,12 @@ _COLUMNS: Final = (
 )
 
 
+PAGES: Final = "/sandbox-pages"
+"""Where the bank's own pages are, beside the API."""
+
+POST_EVERY_S: Final = 1.0
+"""How often the bank's webhooks are taken out and the billing system answers while the demo stays up."""
+
 YOU: Final = "you"
 """Who looks at the demo afterwards, and may decide what still waits."""
 
@@ -49,6 +60,13 @@ def demo_sandbox(folder: Path) -> GatewayEntry:
     """Return the demo's gateway: the sandbox of its folder, whose webhooks are signed with a secret of this start."""
     entry = sandbox(folder)
     return msgspec.structs.replace(entry, options={**entry.options, "webhook_secrets": [webhook_secret()]})
+
+
+def with_pages(settings: Settings, base: str) -> Settings:
+    """Return the settings with the bank's own pages at this address: customers' pages lead there."""
+    [entry] = settings.gateways
+    entry = msgspec.structs.replace(entry, options={**entry.options, "pages": f"{base}{PAGES}"})
+    return msgspec.structs.replace(settings, gateways=(entry,))
 
 
 class DemoSession:
@@ -61,6 +79,7 @@ class DemoSession:
         self._service = service
         self._example: str | None = None
         self._refund: str | None = None
+        self._letters = Letters()
 
     @classmethod
     async def begin(cls, settings: Settings, payments: int, seed: str) -> "DemoSession":
@@ -92,6 +111,8 @@ class DemoSession:
         ledger = await verify_ledger(self._service.database)
         tell_outcome(console, outcome)
         tell_refunds(console, refunds)
+        self._letters = await read_letters(self._service.context)
+        tell_letters(console, self._letters)
         tell_checks(console, outcome, refunds, verified, ledger)
         self._example, self._refund = outcome.example, refunds.example
         differences = [*outcome.differences, *refunds.differences]
@@ -105,10 +126,28 @@ class DemoSession:
         try:
             keys = await self._key(), await self._approver_key()
             examples = self._example, self._refund
-            where = partial(tell_where, console, base_url(listener), *keys, *examples, self._unusual())
-            await serve_api(self._service, listener, stop, where)
+            where = partial(
+                tell_where, console, base_url(listener), *keys, *examples, self._unusual(), self._look(listener)
+            )
+            post = asyncio.create_task(self._post())
+            await serve_api(self._service, listener, stop, where, {PAGES: SandboxPages(self._bank())})
+            post.cancel()
         finally:
             await work.stop()
+
+    async def _post(self) -> None:
+        """Take out the bank's webhooks and let billing answer, as outside the demo others do."""
+        desk = Desk(self._bank(), self._webhook_secret())
+        while True:
+            await asyncio.sleep(POST_EVERY_S)
+            try:
+                await desk.deliver(self._service.context)
+                await billing_answers(self._service.context)
+            except Exception as failure:  # a demo goes on; what was not delivered is tried again
+                log.warning("the demo's post was not delivered", error=repr(failure))
+
+    def _webhook_secret(self) -> str:
+        return str(self._settings.gateways[0].plain_options()["webhook_secrets"][0])
 
     async def end(self) -> None:
         """Close what `begin` opened."""
@@ -118,7 +157,7 @@ class DemoSession:
         state = self._state
         samples = make_samples(state.payments, state.seed, state.start)
         orders = make_orders(order_count(state.payments), state.seed, state.start)
-        desk = Desk(self._bank(), str(self._settings.gateways[0].plain_options()["webhook_secrets"][0]))
+        desk = Desk(self._bank(), self._webhook_secret())
         happenings = [*map(failure, samples), *desk.happenings(orders, state.start, state.end)]
         console.print(
             f"Playing {state.payments} failed payments and {len(orders)} orders with their refunds"
@@ -164,6 +203,16 @@ class DemoSession:
             write_private(kept, minted.secret)
         here = Path.cwd()
         return kept.relative_to(here) if kept.is_relative_to(here) else kept
+
+    def _look(self, listener: socket.socket) -> dict[str, str]:
+        """Return what of the messages can be looked at."""
+        found: dict[str, str] = {}
+        if self._letters.example is not None:
+            found["a mail"] = str(self._settings.data_dir / OUTBOX / f"{self._letters.example.id}.eml")
+        if self._letters.page is not None:
+            path = self._letters.page.removeprefix(self._service.context.messaging.links.base)
+            found["a customer's page"] = f"{base_url(listener)}{path}"
+        return found
 
     def _unusual(self) -> Path | None:
         """Return the folder of the data, where commands that are given in this folder would not look for it."""

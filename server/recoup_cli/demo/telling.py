@@ -1,6 +1,7 @@
 """Says what the demo came to, in words and tables."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -79,6 +80,7 @@ def tell_where(
     example: str | None,
     refund: str | None,
     folder: Path | None,
+    messages: Mapping[str, str],
 ) -> None:
     """Print where to look while the demo is up; `folder` is where its data are, unless commands find them there."""
     first = {} if folder is None else {"first": f"export RECOUP_DATA_DIR={shlex.quote(str(folder))}"}
@@ -86,6 +88,7 @@ def tell_where(
         "why it did what": f"recoup case show {example or reference(1)}",
         "a refund's story": f"recoup refund show {refund}" if refund else "recoup refund list",
         "what waits for you": f"recoup approvals list --key-file {approver_key}",
+        **messages,
         "the books": "recoup ledger trial-balance",
         "the API": f"{url}/schema/openapi.json",
         "a first call": f"curl -H 'Authorization: Bearer {key}' {url}{API_PREFIX}/recovery-cases",

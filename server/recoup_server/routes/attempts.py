@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from recoup_core.flows.operate import NotFound, resolve_attempt
+from recoup_core.flows.settle import hurry_settlement
 from recoup_core.storage.listing import DEFAULT_PAGE, list_attempts
 from recoup_core.wiring import Service
 from recoup_server.auth import READS, SETTLES, Caller, once
@@ -56,10 +57,11 @@ async def get_attempts(
 async def get_attempt(
     service: NamedDependency[Service], caller: NamedDependency[Caller], attempt_id: FromPath[UUID]
 ) -> AttemptOut:
-    """Return an attempt."""
+    """Return an attempt. One whose outcome is open is looked up soon after: who asks, wants to know."""
     rows = await list_attempts(service.database, caller.merchant_id, {"id": attempt_id}, None, 1)
     if not rows:
         raise NotFound("attempt", attempt_id)
+    await hurry_settlement(service.context, rows)
     return attempt_out(rows[0])
 
 

@@ -8,20 +8,26 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from recoup_core.domain.casefile import CaseFile
-from recoup_core.domain.recovery import CaseState
+from recoup_core.domain.recovery import CaseState, StepState
+from recoup_core.flows.forecast import forecast
 from recoup_core.flows.operate import NotFound, cancel, pause, resume, retry_now, update_credential
-from recoup_core.storage.listing import DEFAULT_PAGE, CaseRow, list_cases, read_story
+from recoup_core.flows.settle import hurry_settlement
+from recoup_core.storage.listing import DEFAULT_PAGE, CaseRow, list_attempts, list_cases, read_story
 from recoup_core.wiring import Service
 from recoup_server import examples
 from recoup_server.auth import READS, WORKS, Caller, once
 from recoup_server.openapi import BEARER, CHANGES, LISTS, READS_ONE, takes
 from recoup_server.reading import Cursor, IdempotencyKey, Limit, by, cut, id_cursor, read, refuse_hidden
 from recoup_server.routes.payments import REPLAYED, answered
+from recoup_server.schemas_forecast import ForecastOut, forecast_out
 from recoup_server.schemas_in import CancelIn, CredentialIn
 from recoup_server.schemas_out import CaseDetail, CasePage, TimelineOut, file_out, row_out
 from recoup_server.timeline import timeline_out
 
 Asked = Request[Any, Any, Any]
+
+NEWEST: Final = 5
+"""Attempts among which the one is whose outcome is open: at most one is, and what is told meanwhile comes after it."""
 
 
 def _case_id(row: CaseRow) -> UUID:
@@ -65,10 +71,14 @@ async def get_cases(
 async def get_case(
     service: NamedDependency[Service], caller: NamedDependency[Caller], case_id: FromPath[UUID]
 ) -> CaseDetail:
-    """Return a case with its payment and the next step."""
+    """Return a case with its payment and the next step. An attempt whose outcome is open is looked up soon after."""
     rows = await list_cases(service.database, caller.merchant_id, {"id": case_id}, None, 1)
     if not rows:
         raise NotFound("recovery case", case_id)
+    if rows[0].next_step is None or rows[0].next_step.state is StepState.RUNNING:
+        about = {"payment": rows[0].payment.id}
+        attempts = await list_attempts(service.database, caller.merchant_id, about, None, NEWEST)
+        await hurry_settlement(service.context, attempts)
     return row_out(rows[0])
 
 
@@ -88,7 +98,24 @@ async def get_timeline(
     story = await read_story(service.database, caller.merchant_id, case_id)
     if story is None:
         raise NotFound("recovery case", case_id)
+    await hurry_settlement(service.context, story.attempts)
     return timeline_out(story)
+
+
+@get(
+    "/recovery-cases/{case_id:uuid}/forecast",
+    operation_id="getForecast",
+    summary="Read what is still to come for a case",
+    guards=[READS],
+    responses=READS_ONE,
+    security=BEARER,
+    tags=["recovery-cases"],
+)
+async def get_forecast(
+    service: NamedDependency[Service], caller: NamedDependency[Caller], case_id: FromPath[UUID]
+) -> ForecastOut:
+    """Return what is planned, and what the case's policies will want if each retry is declined; nothing is changed."""
+    return forecast_out(await forecast(service.context, caller.merchant_id, case_id))
 
 
 _ACTS: Final[dict[str, Any]] = {
@@ -220,6 +247,7 @@ HANDLERS = (
     get_cases,
     get_case,
     get_timeline,
+    get_forecast,
     post_pause,
     post_resume,
     post_retry_now,

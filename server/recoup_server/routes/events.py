@@ -50,7 +50,7 @@ async def get_events(
 
 
 async def _position(service: Service, caller: Caller, cursor: str | None, since: int | None) -> FeedPosition:
-    parts = open_cursor(cursor, "events", _place, _place)
+    parts = open_cursor(cursor, "events", place, place)
     if parts is not None:
         return FeedPosition(*parts)
     if since is None:
@@ -61,7 +61,7 @@ async def _position(service: Service, caller: Caller, cursor: str | None, since:
     return found
 
 
-def _place(text: str) -> int:
+def place(text: str) -> int:
     """Read one half of a position; whoever forges a cursor gets no further than a refusal."""
     number = int(text)
     if not 0 <= number <= MAX_ID:

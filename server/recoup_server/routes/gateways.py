@@ -1,18 +1,22 @@
 """Gateways: what each can do and how it is."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from litestar import get
 from litestar.di import NamedDependency
 
+from recoup_core.flows.context import GatewayRules
 from recoup_core.ports import Gateway
+from recoup_core.storage.feeds import Feed, feeds_of
 from recoup_core.telemetry import get_logger
 from recoup_core.wiring import Service
 from recoup_server.auth import READS, Caller
 from recoup_server.openapi import BEARER, LISTS
-from recoup_server.schemas_out import GatewayList, GatewayOut
+from recoup_server.schemas_out import CatchUpOut, GatewayList, GatewayOut
 
 CHECK_TIMEOUT_S: Final = 5.0
 """The contract's own limit for `health`."""
@@ -34,18 +38,30 @@ class HealthBoard:
         """Return the merchant's gateways by name, all checked at once."""
         context = self._service.context
         names = sorted(name for name, owner in context.gateway_merchants.items() if owner == merchant_id)
-        return list(await asyncio.gather(*(self._one(context.gateways[n]) for n in names if n in context.gateways)))
+        known = [context.gateways[name] for name in names if name in context.gateways]
+        told = await asyncio.gather(*(self._one(gateway) for gateway in known))
+        return await self._with_feeds(told)
+
+    async def _with_feeds(self, told: Sequence[GatewayOut]) -> list[GatewayOut]:
+        """Add how far each was caught up with, as of now."""
+        now = self._service.clock.now()
+        feeds = await feeds_of(self._service.database, [each.name for each in told])
+        return [
+            msgspec.structs.replace(each, catches_up=_catches_up(feeds[each.name], now)) if each.name in feeds else each
+            for each in told
+        ]
 
     async def _one(self, gateway: Gateway) -> GatewayOut:
         async with self._locks.setdefault(gateway.name, asyncio.Lock()):
             now = self._service.clock.now()
             told = self._told.get(gateway.name)
             if told is None or abs(now - told.checked_at) >= CHECK_KEPT:
-                told = self._told[gateway.name] = await _check(gateway, now)
+                rules = self._service.context.rules_of(gateway.name)
+                told = self._told[gateway.name] = await _check(gateway, rules, now)
             return told
 
 
-async def _check(gateway: Gateway, now: datetime) -> GatewayOut:
+async def _check(gateway: Gateway, rules: GatewayRules, now: datetime) -> GatewayOut:
     trouble: str | None = None
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
@@ -59,10 +75,18 @@ async def _check(gateway: Gateway, now: datetime) -> GatewayOut:
         methods=sorted(can.methods),
         finds_charges=can.finds_charges,
         key_lifetime_s=int(can.key_lifetime.total_seconds()),
+        can=sorted(name for name in can.__struct_fields__ if getattr(can, name) is True),
+        retries_by=rules.retries_by,
         health="ok" if trouble is None else "failing",
         trouble=trouble,
         checked_at=now,
+        catches_up=None,
     )
+
+
+def _catches_up(feed: Feed, now: datetime) -> CatchUpOut:
+    lag_s = max(0, int((now - feed.reached_at).total_seconds()))
+    return CatchUpOut(reached_at=feed.reached_at, lag_s=lag_s, trouble=feed.trouble)
 
 
 @get(

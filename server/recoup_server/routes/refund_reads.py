@@ -10,6 +10,7 @@ from litestar.params import FromPath, QueryParameter
 
 from recoup_core.domain.refund import RefundState
 from recoup_core.flows.operate import NotFound
+from recoup_core.flows.refunds.settle import hurry_refund
 from recoup_core.storage.listing import DEFAULT_PAGE
 from recoup_core.storage.refund_lists import list_refunds, read_refund, read_refund_story
 from recoup_core.wiring import Service
@@ -66,6 +67,7 @@ async def get_refund(
     if found is None:
         raise NotFound("refund", refund_id)
     file, background = found
+    await hurry_refund(service.context, file.parts)
     return Response(refund_detail(file, background), headers=etag(file.refund.version))
 
 

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, RawBody
 
 from recoup_core.flows.tasks import resolve_task
+from recoup_core.rules.language.late import LateSuccess
 from recoup_core.storage.listing import DEFAULT_PAGE, list_open_tasks
 from recoup_core.wiring import Service
 from recoup_server.auth import READS, SETTLES, Caller, once
@@ -64,7 +65,8 @@ async def post_resolve_task(
     given = read(body, ResolveTaskIn)
     who = by(request, caller, idempotency_key, body)
     replayed = await answered(service, who)
-    task = await resolve_task(service.context, task_id, who, given.resolution)
+    action = None if given.action is None else LateSuccess(given.action)
+    task = await resolve_task(service.context, task_id, who, given.resolution, action)
     return Response(task_out(task), headers=REPLAYED if replayed else {})
 
 
