@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from report import Result, heading, kept, markdown, tell
 
-NAMES: Final = ("decisions", "compile", "simulate", "payments", "refunds", "jobs", "claims", "memory")
+NAMES: Final = ("decisions", "compile", "simulate", "payments", "refunds", "stream", "jobs", "claims", "memory")
 TIMEOUT_S: Final = 3_600
 PAGE: Final = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

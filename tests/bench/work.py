@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -20,6 +21,7 @@ from recoup_core.settings import Settings, load_settings
 from recoup_core.storage.changes import Changes, JobRef
 from recoup_core.storage.engine import Database
 from recoup_core.storage.jobs import JobQueue
+from recoup_core.storage.listening import Alarm
 from recoup_workers.broker import use_uvloop
 from recoup_workers.scheduler import run_scheduler
 from recoup_workers.worker import run_worker
@@ -84,6 +86,14 @@ class WorkService:
 
     async def sweep(self, now: datetime) -> None:
         """Nothing is ever stuck here."""
+
+    async def follow(self, now: datetime) -> bool:
+        """Nobody follows these jobs."""
+        return False
+
+    def listening(self, alarm: Alarm) -> AbstractAsyncContextManager[None]:
+        """As nothing happens, there is nothing to hear."""
+        return nullcontext()
 
     async def _run_together(self, refs: Sequence[JobRef]) -> None:
         changes = Changes()

@@ -80,7 +80,9 @@ class Chaos:
 
         async def one(number: int, token: str) -> None:
             async with gate:
-                await open_case(service.context, _report(f"inv-{number}", token, code, failed_at), "key:chaos", None)
+                await open_case(
+                    service.context, failure_report(f"inv-{number}", token, code, failed_at), "key:chaos", None
+                )
 
         try:
             numbered = list(enumerate(tokens, start + len(self.expected)))
@@ -199,7 +201,7 @@ class Chaos:
         return bool(await self.house.value(ALL_SEALED))
 
 
-def _report(reference: str, token: str, code: str, failed_at: datetime) -> FailureReport:
+def failure_report(reference: str, token: str, code: str, failed_at: datetime) -> FailureReport:
     card = ReportedCredential(
         gateway=SANDBOX, token=token, fingerprint=reference, method=Method.CARD, network=Network.VISA
     )

@@ -52,3 +52,15 @@ def test_another_merchants_case_is_not_found(reported: Opened, recoup: Callable[
 
     assert done.code == 1
     assert "no case or payment" in done.err
+
+
+def test_what_is_still_to_come_is_told_beforehand(reported: Opened, recoup: Callable[..., Any]) -> None:
+    """The planned retry, and what follows its decline, which is marked so; as JSON, too."""
+    told = recoup("case", "show", "INV-1", "--forecast")
+    data = json.loads(recoup("case", "show", "INV-1", "--forecast", "--json").out)
+
+    assert told.code == 0
+    assert "planned    retry at sandbox" in told.out
+    assert "projected  pause subscription" in told.out
+    assert "each retry is declined" in told.out
+    assert {entry["certainty"] for entry in data["entries"]} == {"planned", "projected"}

@@ -18,12 +18,15 @@ from recoup_cli.demo.outcome import judge
 from recoup_cli.demo.population import MONTH, make_samples
 from recoup_cli.demo.state import DemoClock, DemoState, load_state, save_state
 from recoup_cli.refusals import Refused
+from recoup_cli.single import bound, listen
 from recoup_core.domain.attempt import Attempt, AttemptState, Origin
 from recoup_core.domain.casefile import CaseFile
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.ids import new_id
 from recoup_core.domain.payment import Customer, Method, Payment, PaymentState
 from recoup_core.domain.recovery import CaseState, RecoveryCase
+from recoup_core.settings import ApiSettings, Settings
+from recoup_core.wiring import public_url
 from recoup_plugins.gateways.sandbox_rows import PaymentTotal
 from recoup_plugins.gateways.sandbox_script import parse_script
 
@@ -315,3 +318,11 @@ def wait_for_progress(folder: Path) -> DemoState:
             return state
         time.sleep(0.02)
     raise TimeoutError("the demo did not get anywhere")
+
+
+def test_links_lead_to_the_port_that_was_taken() -> None:
+    """Where any free port was asked for, a link to port 0 would open nothing."""
+    settings = Settings(api=ApiSettings(port=0))
+    with listen(settings.api.host, settings.api.port) as listener:
+        taken = listener.getsockname()[1]
+        assert public_url(bound(settings, listener)) == f"http://127.0.0.1:{taken}"

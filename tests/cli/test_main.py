@@ -24,6 +24,7 @@ def test_every_promised_command_is_there() -> None:
     """The names are part of the contract with scripts and compose files."""
     assert {" ".join(path) for path in ALL} == {
         "up", "demo", "api", "worker", "scheduler", "migrate", "policy check", "policy explain", "case show",
+        "case credentials", "case link",
         "audit verify", "keys create", "keys list", "keys revoke",
         "policy apply", "policy versions", "policy show", "policy submit", "policy shadow", "policy activate",
         "policy retire", "policy rollback", "policy test", "policy schema", "policy problems", "policy diff",
@@ -33,8 +34,19 @@ def test_every_promised_command_is_there() -> None:
         "refund request", "refund preview", "refund show", "refund list", "refund edit", "refund submit",
         "refund cancel", "refund retry", "refund resolve", "refund approve",
         "refund reject", "refund send-back", "approvals list", "approvals decide",
+        "template list", "template preview", "template check", "plugin new", "plugin check", "plugin list",
+        "notifier list", "notifier test",
         "delegation create", "delegation list", "delegation revoke", "dispute list", "dispute report",
+        "customer show", "customer set", "customer do-not-contact", "customer release", "customer erase",
+        "message list", "message show",
+        "subscription list", "subscription acknowledge", "charge list", "charge show", "charge call-off",
+        "settlement import", "settlement fetch", "settlement list", "settlement show", "settlement exceptions",
+        "settlement assign", "settlement resolve",
+        "webhook create", "webhook list", "webhook show", "webhook log", "webhook test", "webhook secret",
+        "webhook roll", "webhook disable", "webhook enable", "webhook delete", "webhook replay",
         "ledger verify", "ledger balances", "ledger trial-balance", "ledger export",
+        "inbound list", "inbound show", "inbound apply", "inbound dismiss", "gateway catch-up", "attempt resolve",
+        "staff list", "staff mute", "staff unmute", "staff test",
     }  # fmt: skip
 
 

@@ -35,6 +35,19 @@ def test_facts_that_no_policy_covers_are_told(tmp_path: Path, recoup: Callable[.
     assert "no retry policy applies" in done.err
 
 
+def test_a_charge_that_is_to_come_is_explained(recoup: Callable[..., Any]) -> None:
+    """Of a folder of all kinds, by `--kind notice`: when each notice would come, and why."""
+    done = recoup(
+        *("policy", "explain", shipped_policies(), "--kind", "notice", "--now", "2026-12-01T09:00Z"),
+        *("--facts", "subscription.interval=year", "--zone", "Europe/Berlin"),
+    )
+
+    assert done.code == 0
+    assert "before_charge-30d/message/upcoming_renewal: 2026-12-01 09:00 UTC: 30d before the charge" in done.out
+    assert "=> 2 notices to come, the first one at 2026-12-01 09:00 UTC" in done.out
+    assert "not direct-debit (notice/direct-debit.yaml): method is card" in done.out
+
+
 def test_the_policies_in_force_are_asked(reported: Opened, recoup: Callable[..., Any]) -> None:
     """As they stand in the database."""
     done = recoup("policy", "explain", "--live", *SEPA, "--json")

@@ -93,6 +93,18 @@ def test_replay_in_other_processes_says_the_same(reported: Opened, configured: s
     assert (done.code, done.out) == (0, f"{count[0]:,} decisions made again: all come out as they were stored\n")
 
 
+def test_notices_alone_are_not_simulated(tmp_path: Path, recoup: Callable[..., Any]) -> None:
+    """Said in one line, with what to do instead: no history tells of charges that were to come."""
+    file = tmp_path / "history.jsonl"
+    file.write_text("")
+
+    done = recoup("policy", "simulate", "--history", file, shipped_policies() / "notice")
+
+    assert done.code == 1
+    assert "notice policies can't be simulated" in done.err
+    assert "`recoup policy test` runs them" in done.err
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_exported_can_be_simulated(
     reported: Opened, recoup: Callable[..., Any], new_text: Path, tmp_path: Path, suffix: str

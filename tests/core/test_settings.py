@@ -202,6 +202,11 @@ def test_urls_are_shown_without_their_password(url: str, shown: str) -> None:
         ),
         ("[[gateways]]\nplugin = 'stripe'", {}, "gateways[0].name: is missing"),
         (
+            "[[gateways]]\nname = 'a'\nplugin = 'x'\nretries_by = 'gatway'",
+            {},
+            "gateways[0].retries_by: must be one of recoup, gateway, biller (did you mean gateway?)",
+        ),
+        (
             "[[gateways]]\nname = 'a'\nplugin = 'x'\n[[gateways]]\nname = 'a'\nplugin = 'x'",
             {},
             "gateways[1].name: the name a is taken by another gateway",
@@ -228,6 +233,49 @@ def test_a_mistake_is_named_with_its_place(
 ) -> None:
     """One mistake, one line, and a hint where something near exists."""
     assert mistakes(toml, **environ) == [problem]
+
+
+def test_shapes_of_texts_are_told_in_words(mistakes: Mistakes) -> None:
+    """A pattern tells an operator nothing; what it stands for does, also where the text may be missing."""
+    assert mistakes(
+        """
+        [messages]
+        locale = "german"
+        [contact]
+        quiet_to = "8:00"
+        [[brands]]
+        name = "Shop"
+        colour = "red"
+        locale = "english"
+        """
+    ) == [
+        "messages.locale: must be a language like de or pt-BR",
+        "contact.quiet_to: must be a time like 08:00",
+        "brands[0].colour: must be a colour like #1f4fd8",
+        "brands[0].locale: must be a language like de or pt-BR",
+    ]
+
+
+def test_what_would_silence_staff_and_support_is_named(mistakes: Mistakes) -> None:
+    """A misspelt kind would leave somebody untold for ever, a wrong support address customers unheard."""
+    assert mistakes(
+        """
+        [[notifiers]]
+        name = "mail"
+        plugin = "smtp"
+        [[staff]]
+        name = "anna"
+        notifier = "mail"
+        to = "anna@shop.example"
+        about = ["task_open", "daily_digest"]
+        [[brands]]
+        name = "Shop"
+        support_email = "help at shop"
+        """
+    ) == [
+        "brands[0].support_email: must be an address like help@shop.example",
+        "staff[0].about: nobody is told about task_open (did you mean task_opened?)",
+    ]
 
 
 def test_every_mistake_is_named_at_once(mistakes: Mistakes) -> None:

@@ -105,6 +105,15 @@ def test_connections_are_not_told_one_by_one(logged: Callable[..., Lines]) -> No
     assert lines.text() == ""
 
 
+def test_no_library_writes_down_what_it_sends(logged: Callable[..., Lines]) -> None:
+    """Stripe's own SDK tells whole bodies at "debug": the customer's tokens, and addresses of the customer's pages."""
+    lines = logged(level="debug")
+
+    logging.getLogger("stripe").debug("message='Post details' post_data=payment_method=pm_1")
+
+    assert lines.text() == ""
+
+
 def test_the_console_form_is_for_people(logged: Callable[..., Lines]) -> None:
     """Same content, same care."""
     lines = logged("console")

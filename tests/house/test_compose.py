@@ -56,6 +56,15 @@ def test_nothing_starts_before_what_it_needs(compose: Any) -> None:
         assert services[name]["depends_on"]["rabbitmq"]["condition"] == "service_healthy"
 
 
+def test_all_processes_make_the_same_links(compose: Any) -> None:
+    """Workers write the links that the API opens: one key, one address of the outside, for all of them."""
+    shared = [compose["services"][name]["environment"] for name in OURS]
+
+    for setting in ("RECOUP_SECRETS_KEY", "RECOUP_API_PUBLIC_URL"):
+        assert len({environment[setting] for environment in shared}) == 1
+    assert all("signing_key" in compose["services"][name]["secrets"] for name in OURS)
+
+
 def test_a_stop_gives_workers_time_to_drain(compose: Any) -> None:
     """Killing a worker that still waits for a gateway's answer would make an unknown outcome."""
     assert int(compose["services"]["worker"]["stop_grace_period"].removesuffix("s")) > DRAIN_S
@@ -66,8 +75,12 @@ def test_no_secret_is_inline_and_none_has_a_default(root: Path, compose: Any) ->
     text = (root / "docker-compose.yml").read_text()
 
     for name, service in compose["services"].items():
-        spoken = [key for key in service.get("environment", {}) if re.search("PASS|SECRET|KEY|TOKEN", key)]
-        assert [key for key in spoken if not key.endswith("_FILE")] == [], name
+        environment = service.get("environment", {})
+        spoken = [key for key in environment if re.search("PASS|SECRET|KEY|TOKEN", key)]
+        told = [
+            key for key in spoken if not (key.endswith("_FILE") or environment[key].startswith("file:/run/secrets/"))
+        ]
+        assert told == [], name
     assert "default_pass" not in compose["configs"]["rabbitmq"]["content"]
     assert not re.search(r"://[^/\s]*:[^/\s]*@", text)
     assert all(set(secret) == {"file"} for secret in compose["secrets"].values())

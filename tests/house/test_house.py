@@ -92,7 +92,8 @@ def subclasses(kind: type[DomainError]) -> Iterator[type[DomainError]]:
 
 
 def found(pattern: re.Pattern[str], paths: list[Path]) -> list[str]:
-    texts = ((path, path.read_text(errors="replace").splitlines()) for path in paths)
+    readable = (path for path in paths if path.suffix != ".png")
+    texts = ((path, path.read_text(errors="replace").splitlines()) for path in readable)
     return [
         f"{path.name}:{number}" for path, lines in texts for number, line in enumerate(lines, 1) if pattern.search(line)
     ]

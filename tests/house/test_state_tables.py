@@ -8,11 +8,17 @@ import pytest
 from recoup_core.domain.attempt import ATTEMPT
 from recoup_core.domain.capture import CAPTURE
 from recoup_core.domain.dispute import DISPUTE
+from recoup_core.domain.inbound import INBOUND_EVENT
 from recoup_core.domain.machine import Machine
 from recoup_core.domain.payment import PAYMENT
 from recoup_core.domain.recovery import CASE, STEP
 from recoup_core.domain.refund import PART, REFUND
+from recoup_core.domain.settlement import LINE
+from recoup_core.domain.staff import STAFF_MESSAGE
+from recoup_core.domain.subscription_request import REQUEST
+from recoup_core.domain.upcoming import CHARGE, NOTICE
 from recoup_core.domain.versions import VERSION
+from recoup_core.domain.webhook import DELIVERY, ENDPOINT
 from recoup_core.storage.engine import Database
 
 MACHINES: dict[str, Machine[Any, Any]] = {
@@ -25,6 +31,14 @@ MACHINES: dict[str, Machine[Any, Any]] = {
     "refund": REFUND,
     "refund_part": PART,
     "dispute": DISPUTE,
+    "settlement_line": LINE,
+    "inbound_event": INBOUND_EVENT,
+    "staff_message": STAFF_MESSAGE,
+    "subscription_request": REQUEST,
+    "upcoming_charge": CHARGE,
+    "notice": NOTICE,
+    "webhook_endpoint": ENDPOINT,
+    "webhook_delivery": DELIVERY,
 }
 
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.counterparts.adyen_documents import adyen_documents
+from tests.plugins.fake_adyen import FakeAdyen
 from tests.plugins.fake_stripe import FakeStripe
 
 from recoup_core.domain.ids import new_id
@@ -73,6 +75,18 @@ def a_refund() -> Callable[..., RefundRequest]:
 
 @pytest.fixture
 def fake_stripe() -> Iterator[FakeStripe]:
+    """Our Stripe; whatever it was sent has to be what Stripe's own document allows."""
     fake = FakeStripe()
     yield fake
     fake.stop()
+    assert fake.violations == []
+
+
+@pytest.fixture
+def fake_adyen() -> Iterator[FakeAdyen]:
+    """Our Adyen; Adyen's own documents, where they are at hand, have to allow whatever is said in both directions."""
+    documents, _ = adyen_documents()
+    fake = FakeAdyen(documents)
+    yield fake
+    fake.stop()
+    assert fake.violations == []

@@ -1,7 +1,8 @@
-"""A small Stripe on loopback: PaymentIntents, charges, refunds and a balance, with idempotency and scripted faults.
+"""A small Stripe on loopback: PaymentIntents, invoices, refunds, events, payouts, with idempotency and scripted faults.
 
-Ours, so it can share our mistakes; localstripe (tests/counterparts) is the check by others. Parameter names are
-compared with the SDK's own types, so that a call the pinned API version refuses is refused here, too.
+Ours, so it can share our mistakes; localstripe and stripe-stateful-mock (tests/counterparts) are the check by others.
+Parameter names are compared with the SDK's own types, so that a call the pinned API version refuses is refused here,
+too; and every request with Stripe's OpenAPI document, where that is installed (tests/counterparts/stripe_openapi.py).
 """
 
 import re
@@ -10,70 +11,161 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from stripe.params import PaymentIntentCreateParams
-from tests.plugins.fake_stripe_answers import Answer, LoseAnswer, as_json, error, name, page_of
-from tests.plugins.fake_stripe_refunds import KNOWN_PARAMS as REFUND_PARAMS
+from stripe.params import CustomerPaymentMethodListParams, EventListParams, RefundListParams
+from tests.counterparts.stripe_openapi import stripe_requests
+from tests.plugins import fake_stripe_balance, fake_stripe_billing, fake_stripe_intents, fake_stripe_refunds
+from tests.plugins.fake_stripe_answers import Answer, LoseAnswer, as_json, error
+from tests.plugins.fake_stripe_balance import FakeBalance
+from tests.plugins.fake_stripe_billing import FakeBilling
+from tests.plugins.fake_stripe_events import SECRET, FakeEvents
+from tests.plugins.fake_stripe_intents import INTENTS, FakeIntents
 from tests.plugins.fake_stripe_refunds import FakeRefunds
+from tests.plugins.fake_stripe_server import EARLY, KEY, Handler, route_of
 
-KEY = "sk_test_fake"
-SECRET = "whsec_ZmFrZSBzdHJpcGU"
-INTENTS = "/v1/payment_intents"
-KNOWN_PARAMS = {**REFUND_PARAMS, INTENTS: frozenset(PaymentIntentCreateParams.__annotations__)}
+from recoup_plugins.conformance import SignedWebhook
+
+KNOWN_PARAMS: Mapping[str, frozenset[str]] = {
+    **fake_stripe_intents.KNOWN_PARAMS,
+    **fake_stripe_refunds.KNOWN_PARAMS,
+    **fake_stripe_billing.KNOWN_PARAMS,
+}
+KNOWN_QUERIES: Mapping[str, frozenset[str]] = {
+    **fake_stripe_intents.KNOWN_QUERIES,
+    **fake_stripe_billing.KNOWN_QUERIES,
+    **fake_stripe_balance.KNOWN_QUERIES,
+    "/v1/refunds": frozenset(RefundListParams.__annotations__),
+    "/v1/events": frozenset(EventListParams.__annotations__),
+    "/v1/customers/*/payment_methods": frozenset(CustomerPaymentMethodListParams.__annotations__),
+}
+CHARGES = frozenset({INTENTS, f"{INTENTS}/*/confirm", "/v1/invoices/*/pay"})
+"""What charges a payment method, whose name is the script."""
+
+NEWER_THAN_DOCUMENT = frozenset({"/v1/invoice_payments"})
+
+__all__ = ["KEY", "SECRET", "FakeStripe"]
 
 
 class FakeStripe:
     """The state behind the server; read it to see what really happened."""
 
-    def __init__(self) -> None:
-        self.intents: dict[str, dict[str, Any]] = {}
-        self.charges: dict[str, dict[str, Any]] = {}
-        self.back = FakeRefunds(self.intents, self.charges)
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.events = FakeEvents(now)
+        self.balance = FakeBalance(self.events)
+        self.paying = FakeIntents(self.events, self.balance)
+        self.intents, self.charges = self.paying.intents, self.paying.charges
+        self.back = FakeRefunds(self.paying, self.events, self.balance)
+        self.billing = FakeBilling(self.paying, self.events)
         self.posts: list[dict[str, str]] = []
-        self.queries: list[Mapping[str, str]] = []
+        self.gets: list[str] = []
+        self.violations: list[str] = []
         self.page_size: int | None = None
+        self.mode = "ok"
+        """`down` answers 503, `html` a page, both without doing anything; `lose` and `slow` do it all the same."""
+        self.meanwhile: Callable[[], None] | None = None
+        """Happens once, between what the client saw and its next POST."""
+        self.reads_busy = False
+        """GETs answer 429; what charges is let through."""
         self._answers: dict[str, tuple[str, Answer]] = {}
         self._running: set[str] = set()
         self._sends: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(self, *args))
+        self.connections: set[socket.socket] = set()
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Listen, after `stop` on the same port again."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), lambda *args: Handler(self, *args))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self._port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
+        """Refuse connections, and end those that are kept alive."""
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self.connections):
+            with suppress(OSError):  # it may just have ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def queries(self) -> list[Mapping[str, str]]:
+        """How PaymentIntents were listed."""
+        return self.paying.queries
 
     def moved(self, payment_reference: str) -> list[tuple[int, str]]:
         """Return what was collected for one payment, in Stripe's units."""
-        ours = (one for one in self.intents.values() if one["metadata"].get("recoup_payment") == payment_reference)
-        return [(one["amount_received"], one["currency"]) for one in ours if one["status"] == "succeeded"]
+        paid = [one for one in self.charges.values() if one.get("status") == "succeeded"]
+        ours = (one for one in paid if _collects_for(self, one, payment_reference))
+        return [(one["amount_captured"], one["currency"]) for one in ours]
+
+    def webhooks(self, since: int = 0) -> list[SignedWebhook]:
+        """Return what Stripe would send for what happened so far, in order, signed now."""
+        return self.events.webhooks(since)
+
+    def open_dispute(self, charge_ref: str) -> str:
+        """Let the customer's bank take a charge back."""
+        return self.back.open_dispute(charge_ref)
+
+    def fail_refund(self, refund_ref: str) -> None:
+        """Let a refund that had left come back."""
+        self.back.fail_refund(refund_ref)
 
     # --- routes ---------------------------------------------------------------------------------------------------
 
-    def get(self, path: str, query: Mapping[str, str]) -> Answer:
-        if path == "/v1/balance":
-            return as_json(200, {"object": "balance", "available": [], "pending": []})
-        if path == INTENTS:
-            return self._list(query)
-        if path == "/v1/refunds":
-            return self.back.page(query, self.page_size)
-        if path.startswith("/v1/refunds/"):
-            return self.back.get(path.removeprefix("/v1/refunds/"))
-        kept = {"payment_intents": self.intents, "charges": self.charges}
+    def get(self, path: str, encoded: str) -> Answer:
+        """Answer a GET."""
+        self.gets.append(path)
+        if self.reads_busy:
+            return EARLY["429"]()
+        route, _ = route_of(path)
+        query = dict(parse_qsl(encoded))
+        refused = self._refused("GET", path, encoded, KNOWN_QUERIES.get(route, frozenset()))
+        if refused is not None:
+            return refused
+        for lead, answer in self._lists().items():
+            if route == lead:
+                return answer(path, query)
         _, _, kind, one = path.split("/")
-        found = kept[kind].get(one)
-        return as_json(200, found) if found else error(404, "invalid_request_error", "resource_missing")
+        return self._one(kind, one)
+
+    def _lists(self) -> Mapping[str, Callable[[str, Mapping[str, str]], Answer]]:
+        size = self.page_size
+        return {
+            "/v1/balance": lambda _, query: as_json(200, {"object": "balance", "available": [], "pending": []}),
+            INTENTS: lambda _, query: self.paying.page(query, size),
+            "/v1/charges": lambda _, query: self.paying.charges_page(query, size),
+            "/v1/refunds": lambda _, query: self.back.page(query, size),
+            "/v1/invoice_payments": lambda _, query: self.billing.payments_page(query, size),
+            "/v1/customers/*/payment_methods": lambda path, query: self.billing.methods_page(
+                path.split("/")[3], query, size
+            ),
+            "/v1/events": lambda _, query: self.events.page(query, size),
+            "/v1/balance_transactions": lambda _, query: self.balance.page(query, size),
+        }
+
+    def _one(self, kind: str, one: str) -> Answer:
+        kept = {
+            "refunds": self.back.get,
+            "invoices": self.billing.get_invoice,
+            "customers": self.billing.get_customer,
+            "payouts": self.balance.get,
+        }
+        return kept[kind](one) if kind in kept else self.paying.get(kind, one)
 
     def post(self, path: str, body: str, key: str | None) -> Answer:
+        """Answer a POST once per key."""
         params = dict(parse_qsl(body))
         if key is None:
             return error(400, "invalid_request_error", "the_test_wants_a_key")
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
         with self._lock:
             self.posts.append({"path": path, "key": key, **params})
             if key in self._running:
@@ -91,158 +183,62 @@ class FakeStripe:
             self._running.discard(key)
 
     def _run(self, path: str, params: dict[str, str], key: str, body: str) -> Answer:
-        route, named = _route(path)
-        roots = {re.split(r"\[", param)[0] for param in params}
-        if "payment_method_types" in roots:
+        route, named = route_of(path)
+        if any(param.startswith("payment_method_types") for param in params):
             return error(400, "invalid_request_error", "payment_method_types_no_longer_supported")
-        if roots - KNOWN_PARAMS[route]:
-            return error(400, "invalid_request_error", "parameter_unknown", param=min(roots - KNOWN_PARAMS[route]))
-        script = params["payment_method"].removeprefix("pm_") if route == INTENTS else ""
-        word, *more = (script or self.back.word(route, {**params, **named}, key)).split(":")
+        refused = self._refused("POST", path, body, KNOWN_PARAMS[route])
+        if refused is not None:
+            return refused
+        word, *more = self._word(route, {**params, **named}, key).split(":")
         early = EARLY.get(word)
         if early is not None and (self._sends[key] == 1 or "always" in more):
             return early()
         if word == "slow":
             time.sleep(float(more[0]))
         with self._lock:
-            do = self._execute if route == INTENTS else partial(self.back.execute, route)
-            answer = do({**params, **named}, word, more)
+            answer = self._do(route)({**params, **named}, word, more)
         self._answers[key] = (path + body, answer)
-        if word == "lose" and self._sends[key] == 1:
+        if (word == "lose" and self._sends[key] == 1) or self.mode == "lose":
             raise LoseAnswer
         return answer
 
-    def _execute(self, params: dict[str, str], word: str, more: list[str]) -> Answer:
-        intent = self._intent(params)
-        self.intents[intent["id"]] = intent
-        if word == "decline":
-            return self._decline(intent, params["payment_method"], *more)
-        if word == "missing":
-            del self.intents[intent["id"]]
-            return error(404, "invalid_request_error", "resource_missing", param="payment_method")
-        intent["status"] = {"processing": "processing", "action": "requires_action"}.get(word, "succeeded")
-        intent["amount_received"] = intent["amount"] if intent["status"] == "succeeded" else 0
-        return as_json(200, intent)
+    def _word(self, route: str, params: Mapping[str, str], key: str) -> str:
+        if route in CHARGES:
+            return self.paying.word(params["payment_method"], key)
+        return self.back.word(route, params, key) if route in fake_stripe_refunds.KNOWN_PARAMS else "ok"
 
-    def _intent(self, params: dict[str, str]) -> dict[str, Any]:
-        metadata = {key[9:-1]: value for key, value in params.items() if key.startswith("metadata[")}
-        return {
-            "id": name("pi_"),
-            "object": "payment_intent",
-            "amount": int(params["amount"]),
-            "amount_received": 0,
-            "currency": params["currency"],
-            "created": int(time.time()),
-            "customer": params.get("customer"),
-            "payment_method": params["payment_method"],
-            "payment_method_types": ["card"],
-            "latest_charge": None,
-            "last_payment_error": None,
-            "metadata": metadata,
-            "status": "requires_payment_method",
+    def _do(self, route: str) -> Callable[[dict[str, str], str, list[str]], Answer]:
+        ours = {
+            INTENTS: self.paying.create,
+            f"{INTENTS}/*": self.paying.update,
+            f"{INTENTS}/*/confirm": self.paying.confirm,
+            "/v1/invoices/*": self.billing.update,
+            "/v1/invoices/*/pay": self.billing.pay,
+            "/v1/billing_portal/sessions": self.billing.session,
         }
+        return ours[route] if route in ours else self.back.routes[route]
 
-    def _decline(
-        self,
-        intent: dict[str, Any],
-        method: str,
-        code: str,
-        network: str | None = None,
-        network_advice: str | None = None,
-        advice: str | None = None,
-        reason: str | None = None,
-    ) -> Answer:
-        charge = {
-            "id": name("ch_"),
-            "object": "charge",
-            "outcome": {"type": "blocked" if reason else "issuer_declined", "reason": reason or code},
-        }
-        self.charges[charge["id"]] = charge
-        card = {"brand": "mastercard", "country": "DE", "fingerprint": "fpr", "networks": {"available": ["mastercard"]}}
-        intent["latest_charge"] = charge["id"]
-        intent["last_payment_error"] = {
-            "type": "card_error",
-            "code": "card_declined",
-            "decline_code": code,
-            "advice_code": advice,
-            "network_decline_code": network,
-            "network_advice_code": network_advice,
-            "charge": charge["id"],
-            "message": "Your card was declined.",
-            "payment_method": {"id": method, "object": "payment_method", "type": "card", "card": card},
-        }
-        told = {**intent["last_payment_error"], "payment_intent": intent}
-        return as_json(402, {"error": told})
-
-    def _list(self, query: Mapping[str, str]) -> Answer:
-        self.queries.append(query)
-        since = int(query.get("created[gte]", 0))
-        found = [
-            one
-            for one in reversed(self.intents.values())
-            if one["created"] >= since and query.get("customer") in {None, one["customer"]}
-        ]
-        return page_of(found, query, INTENTS, self.page_size)
+    def _refused(self, method: str, path: str, encoded: str, known: frozenset[str]) -> Answer | None:
+        """Refuse what the SDK's version or Stripe's document does not know; remember it, since no test wants that."""
+        sent = {re.split(r"\[", name)[0] for name, _ in parse_qsl(encoded, keep_blank_values=True)}
+        if sent - known:
+            self.violations.append(f"{method} {path}: {min(sent - known)} is unknown to the SDK")
+            return error(400, "invalid_request_error", "parameter_unknown", param=min(sent - known))
+        checker = stripe_requests()
+        if checker is None or path in NEWER_THAN_DOCUMENT:
+            return None
+        problems = checker.problems(method, path, encoded, newer=known)
+        if not problems:
+            return None
+        self.violations.append(f"{method} {path}: {'; '.join(problems)}")
+        return error(400, "invalid_request_error", "parameter_unknown", message="; ".join(problems))
 
 
-def _route(path: str) -> tuple[str, dict[str, str]]:
-    """Return the path with its id as `*`, and the id."""
-    parts = path.split("/")
-    if len(parts) < 4:
-        return path, {}
-    return "/".join([*parts[:3], "*", *parts[4:]]), {"id": parts[3]}
-
-
-def _lose() -> Answer:
-    raise LoseAnswer
-
-
-EARLY: Mapping[str, Callable[[], Answer]] = {
-    "lose_before": _lose,
-    "429": lambda: Answer(429, b'{"error": {"type": "rate_limit_error", "code": "rate_limit"}}', {"Retry-After": "7"}),
-    "409lock": lambda: error(409, "invalid_request_error", "lock_timeout"),
-    "400": lambda: error(400, "invalid_request_error", "amount_too_small"),
-    "401": lambda: error(401, "invalid_request_error"),
-    "403": lambda: error(403, "invalid_request_error"),
-    "500": lambda: error(500, "api_error"),
-    "html500": lambda: Answer(502, b"<html>Bad gateway</html>"),
-    "html200": lambda: Answer(200, b"<html>Hello</html>"),
-    "truncated": lambda: Answer(200, b'{"id": "pi_', {"Content-Length": "5000"}),
-    "empty": lambda: as_json(200, {}),
-}
-"""What strikes before anything is done, on the first send of a key (`pm_500:always`: on each)."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, stripe: FakeStripe, *args: Any) -> None:
-        self.stripe = stripe
-        super().__init__(*args)
-
-    def do_GET(self) -> None:
-        at = urlsplit(self.path)
-        self._answer(lambda: self.stripe.get(at.path, dict(parse_qsl(at.query))))
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        self._answer(lambda: self.stripe.post(self.path, body, self.headers.get("Idempotency-Key")))
-
-    def _answer(self, ask: Callable[[], Answer]) -> None:
-        try:
-            known = self.headers.get("Authorization") == f"Bearer {KEY}"
-            status, body, headers = ask() if known else error(401, "invalid_request_error")
-        except LoseAnswer:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        self.send_response(status)
-        for header, value in {"Content-Length": str(len(body)), "Request-Id": "req_fake", **headers}.items():
-            self.send_header(header, value)
-        with suppress(BrokenPipeError, ConnectionResetError):  # a client that lost patience
-            self.end_headers()
-            self.wfile.write(body)
-        self.close_connection = "Content-Length" in headers
-
-    def log_message(self, *args: Any) -> None:
-        """Tests are quiet."""
+def _collects_for(fake: FakeStripe, charge: Mapping[str, Any], payment_reference: str) -> bool:
+    """Whether a charge carries the payment's name, or an invoice it paid does."""
+    if charge.get("metadata", {}).get("recoup_payment") == payment_reference:
+        return True
+    named = [
+        one for one in fake.billing.invoices.values() if one["metadata"].get("recoup_payment") == payment_reference
+    ]
+    return any(fake.billing.intent_of(one["id"])["id"] == charge["payment_intent"] for one in named)

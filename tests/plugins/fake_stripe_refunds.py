@@ -1,15 +1,17 @@
-"""Refunds and voids of the fake Stripe: what of each charge went back, and what each refund is scripted to do.
+"""Refunds, voids and disputes of the fake Stripe: what of each charge went back, and what each refund is to do.
 
 A charge is made with words, one for each new refund of it, the last one repeated: `ok`, `pending`, `requires_action`,
 `failed:<failure_reason>`, `no:<error code>`, and the faults of `fake_stripe`.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from stripe.params import PaymentIntentCancelParams, RefundCancelParams, RefundCreateParams
 from tests.plugins.fake_stripe_answers import Answer, as_json, error, name, page_of
+from tests.plugins.fake_stripe_balance import FakeBalance
+from tests.plugins.fake_stripe_events import FakeEvents
+from tests.plugins.fake_stripe_intents import FakeIntents
 
 KNOWN_PARAMS = {
     "/v1/refunds": frozenset(RefundCreateParams.__annotations__),
@@ -21,10 +23,12 @@ KNOWN_PARAMS = {
 class FakeRefunds:
     """The state behind the refund routes; read it to see what really went back."""
 
-    def __init__(self, intents: dict[str, dict[str, Any]], charges: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, paying: FakeIntents, events: FakeEvents, balance: FakeBalance) -> None:
         self.refunds: dict[str, dict[str, Any]] = {}
+        self.disputes: dict[str, dict[str, Any]] = {}
         self.queries: list[Mapping[str, str]] = []
-        self._intents, self._charges = intents, charges
+        self._intents, self._charges = paying.intents, paying.charges
+        self._events, self._balance = events, balance
         self._words: dict[str, list[str]] = {}
         self._taken: dict[str, str] = {}
 
@@ -52,7 +56,7 @@ class FakeRefunds:
             "amount": amount,
             "amount_received": charge["amount_captured"],
             "currency": currency,
-            "created": int(time.time()),
+            "created": int(self._events.now()),
             "customer": None,
             "latest_charge": charge["id"],
             "metadata": {},
@@ -61,6 +65,12 @@ class FakeRefunds:
         charge["payment_intent"] = intent["id"]
         self._intents[intent["id"]] = intent
         return intent
+
+    def script(self, charge_ref: str, *words: str) -> None:
+        """Say what the next refunds of a charge do."""
+        charge = self._charge(charge_ref)
+        assert charge is not None
+        self._words[charge["id"]] = list(words)
 
     def gone(self, charge_ref: str) -> int:
         """Return what of a charge went back or is on its way, in Stripe's units."""
@@ -73,14 +83,19 @@ class FakeRefunds:
         charge = self._charge(params.get("payment_intent") or params.get("charge") or params.get("id", ""))
         if charge is None or route == "/v1/refunds/*/cancel":
             return "ok"
-        words = self._words[charge["id"]]
+        words = self._words.setdefault(charge["id"], ["ok"])
         if key not in self._taken:
             self._taken[key] = words.pop(0) if len(words) > 1 else words[0]
         return self._taken[key]
 
-    def execute(self, route: str, params: dict[str, str], word: str, more: list[str]) -> Answer:
-        """Do what one POST asks for."""
-        return ROUTES[route](self, params, word, more)
+    @property
+    def routes(self) -> Mapping[str, Callable[[dict[str, str], str, list[str]], Answer]]:
+        """What each POST does."""
+        return {
+            "/v1/refunds": self.create,
+            "/v1/refunds/*/cancel": self.cancel,
+            "/v1/payment_intents/*/cancel": self.cancel_intent,
+        }
 
     def get(self, refund_id: str) -> Answer:
         found = self.refunds.get(refund_id)
@@ -109,7 +124,7 @@ class FakeRefunds:
             "currency": charge["currency"],
             "charge": charge["id"],
             "payment_intent": charge["payment_intent"],
-            "created": int(time.time()),
+            "created": int(self._events.now()),
             "metadata": {key[9:-1]: value for key, value in params.items() if key.startswith("metadata[")},
             "reason": params.get("reason"),
             "status": status if status in {"pending", "requires_action", "failed"} else "succeeded",
@@ -117,13 +132,60 @@ class FakeRefunds:
             "failure_balance_transaction": None,
         }
         self.refunds[refund["id"]] = refund
+        self._events.tell("refund.created", refund)
+        if refund["status"] == "failed":
+            self._events.tell("refund.failed", refund)
+        else:
+            self._balance.book("refund", -refund["amount"], refund["currency"], refund)
         return as_json(200, refund)
+
+    def fail_refund(self, refund_ref: str, reason: str = "lost_or_stolen_card") -> None:
+        """Let a refund that had left come back."""
+        refund = self.refunds[refund_ref]
+        back = {"failure_reason": reason, "failure_balance_transaction": name("txn_")}
+        refund |= {"status": "failed", **back}
+        self._balance.book("refund_failure", refund["amount"], refund["currency"], refund)
+        self._events.tell("refund.failed", refund)
+
+    def open_dispute(self, charge_ref: str) -> str:
+        """Let the customer's bank take a charge back; return the dispute's id."""
+        charge = self._charge(charge_ref)
+        assert charge is not None
+        charge["disputed"] = True
+        dispute = {
+            "id": name("dp_"),
+            "object": "dispute",
+            "amount": charge["amount"],
+            "currency": charge["currency"],
+            "charge": charge["id"],
+            "payment_intent": charge["payment_intent"],
+            "reason": "fraudulent",
+            "status": "needs_response",
+            "evidence_details": {"due_by": int(self._events.now()) + 7 * 86_400},
+            "balance_transactions": [{"fee": 1500, "currency": charge["currency"]}],
+        }
+        self.disputes[dispute["id"]] = dispute
+        self._balance.book("dispute", -charge["amount"], charge["currency"], dispute)
+        self._events.tell("charge.dispute.created", dispute)
+        self._events.tell("charge.dispute.funds_withdrawn", dispute)
+        return str(dispute["id"])
+
+    def close_dispute(self, dispute_ref: str, status: str) -> None:
+        """Decide a dispute: `won` or `lost`."""
+        dispute = self.disputes[dispute_ref]
+        dispute["status"] = status
+        self._events.tell("charge.dispute.closed", dispute)
+        if status == "won":
+            self._charges[dispute["charge"]]["disputed"] = False
+            self._balance.book("dispute_reversal", dispute["amount"], dispute["currency"], dispute)
+            self._events.tell("charge.dispute.funds_reinstated", dispute)
 
     def cancel(self, params: dict[str, str], word: str, more: list[str]) -> Answer:
         refund = self.refunds[params["id"]]
         if refund["status"] != "requires_action":
             return error(400, "invalid_request_error", "refund_not_cancelable")
         refund["status"] = "canceled"
+        self._events.tell("refund.updated", refund)
         return as_json(200, refund)
 
     def cancel_intent(self, params: dict[str, str], word: str, more: list[str]) -> Answer:
@@ -133,6 +195,7 @@ class FakeRefunds:
         if intent["status"] in {"succeeded", "canceled"}:
             return error(400, "invalid_request_error", "payment_intent_unexpected_state", payment_intent=intent)
         intent["status"] = "canceled"
+        self._events.tell("payment_intent.canceled", intent)
         return as_json(200, intent)
 
     def _why_not(self, charge: dict[str, Any] | None, amount: int) -> Answer | None:
@@ -154,10 +217,3 @@ class FakeRefunds:
     def _charge(self, charge_ref: str) -> dict[str, Any] | None:
         intent = self._intents.get(charge_ref)
         return self._charges.get(intent["latest_charge"] or "" if intent else charge_ref)
-
-
-ROUTES: Mapping[str, Callable[[FakeRefunds, dict[str, str], str, list[str]], Answer]] = {
-    "/v1/refunds": FakeRefunds.create,
-    "/v1/refunds/*/cancel": FakeRefunds.cancel,
-    "/v1/payment_intents/*/cancel": FakeRefunds.cancel_intent,
-}

@@ -13,6 +13,7 @@ from recoup_plugins.conformance import GatewayConformance, Scenario, SignedWebho
 from recoup_plugins.gateways.sandbox import make_sandbox
 from recoup_plugins.gateways.sandbox_webhooks import sign
 from recoup_plugins.gateways.stripe import make_stripe
+from recoup_plugins.gateways.stripe_amounts import to_stripe
 
 SANDBOX_TOKENS = {
     Scenario.APPROVE: "tok_approve",
@@ -68,9 +69,14 @@ class StripeBench:
         self._build, self._fake = build, fake
 
     def request(self, scenario: Scenario, amount: Money) -> ChargeRequest:
+        debt = self.debt(to_stripe(amount), amount.currency.lower())
         if scenario is Scenario.UNREACHABLE:
             self._fake.stop()
-        return self._build(STRIPE_TOKENS[scenario], amount=amount, gateway_customer="cus_a")
+        return self._build(STRIPE_TOKENS[scenario], amount=amount, gateway_customer="cus_a", debt_ref=debt)
+
+    def debt(self, amount: int, currency: str) -> str | None:
+        """The object that the attempt is made on; None for one of its own."""
+        return None
 
     def moved(self, request: ChargeRequest) -> Money | None:
         moved = self._fake.moved(request.payment_reference)
@@ -103,6 +109,16 @@ class StripeBench:
         return datetime.now(UTC)
 
 
+class SameIntentBench(StripeBench):
+    def debt(self, amount: int, currency: str) -> str | None:
+        return str(self._fake.paying.made(amount, currency, customer="cus_a")["id"])
+
+
+class InvoiceBench(StripeBench):
+    def debt(self, amount: int, currency: str) -> str | None:
+        return str(self._fake.billing.invoice(amount, currency)["id"])
+
+
 class TestSandbox(GatewayConformance):
     @pytest.fixture
     def bench(self, a_request: Callable[..., ChargeRequest]) -> SandboxBench:
@@ -121,3 +137,15 @@ class TestStripe(GatewayConformance):
     @pytest.fixture
     def bench(self, a_request: Callable[..., ChargeRequest], fake_stripe: FakeStripe) -> StripeBench:
         return StripeBench(a_request, fake_stripe)
+
+
+class TestStripeOnTheSameIntent(GatewayConformance):
+    @pytest.fixture
+    def bench(self, a_request: Callable[..., ChargeRequest], fake_stripe: FakeStripe) -> StripeBench:
+        return SameIntentBench(a_request, fake_stripe)
+
+
+class TestStripeOnAnInvoice(GatewayConformance):
+    @pytest.fixture
+    def bench(self, a_request: Callable[..., ChargeRequest], fake_stripe: FakeStripe) -> StripeBench:
+        return InvoiceBench(a_request, fake_stripe)

@@ -15,6 +15,7 @@ from recoup_plugins import (
     GatewaySettings,
     Method,
     PluginMisconfigured,
+    RetryOwner,
     hookimpl,
     read_options,
 )
@@ -52,7 +53,7 @@ def test_the_built_in_kinds_are_there() -> None:
     """Nothing has to be installed for the sandbox and Stripe."""
     manager = load_plugins([])
 
-    assert manager.kinds == ("sandbox", "stripe")
+    assert manager.kinds == ("adyen", "sandbox", "stripe")
     assert manager.problems == ()
 
 
@@ -98,7 +99,7 @@ def test_a_broken_plugin_is_named_and_disables_only_itself(load: Callable[[], ob
     """Its neighbours load, nothing of it remains, and the operator reads what it broke, without secrets."""
     manager = load_plugins([Found("acme", load), Found("good", lambda: a_plugin("good"))])
 
-    assert manager.kinds == ("good", "sandbox", "stripe")
+    assert manager.kinds == ("adyen", "good", "sandbox", "stripe")
     (problem,) = manager.problems
     assert problem.plugin == "acme"
     assert said in problem.broke
@@ -109,7 +110,7 @@ def test_a_setting_that_names_a_disabled_plugin_says_why() -> None:
     """The start fails where the cause is told."""
     manager = load_plugins([Found("acme", broken_import)])
 
-    with pytest.raises(PluginMisconfigured, match=r"known are sandbox, stripe.*acme is disabled: ImportError"):
+    with pytest.raises(PluginMisconfigured, match=r"known are adyen, sandbox, stripe.*acme is disabled: ImportError"):
         manager.build_gateways([GatewaySettings(name="a", plugin="acme")])
 
 
@@ -121,7 +122,17 @@ def test_two_gateways_of_one_name_are_refused() -> None:
         load_plugins([]).build_gateways(settings)
 
 
-METHODS = ("charge", "find_charge", "parse_event", "health", "refund", "find_refund", "cancel_refund")
+OPTIONAL = {
+    "lists_credentials": "list_credentials",
+    "update_links": "update_link",
+    "lists_events": "list_events",
+    "reads_settlements": "read_settlement",
+}
+METHODS = (
+    *("charge", "find_charge", "parse_event", "health", "refund", "find_refund", "cancel_refund"),
+    *OPTIONAL.values(),
+    "fetch_settlement",
+)
 MISSING = object()
 
 
@@ -135,8 +146,9 @@ class Incomplete:
     def __init__(self, **broken: Any) -> None:
         whole = make_sandbox(GatewaySettings(name="a", plugin="acme"))
         for part in ("name", "capabilities", *METHODS):
-            if part not in broken or broken[part] is not MISSING:
-                setattr(self, part, broken.get(part, getattr(whole, part)))
+            given = broken.get(part, getattr(whole, part, MISSING))
+            if given is not MISSING:
+                setattr(self, part, given)
 
 
 async def _never(request: Any) -> None: ...
@@ -156,6 +168,13 @@ async def _never(request: Any) -> None: ...
         ({"cancel_refund": MISSING}, "`cancel_refund` must be an `async def`"),
         ({"capabilities": able(voids=True)}, "`refunds` is not set"),
         ({"capabilities": able(cancels_refunds=True)}, "`refunds` is not set"),
+        *(
+            ({"capabilities": able(**{can: True}), method: MISSING}, f"`{method}` must be")
+            for can, method in OPTIONAL.items()
+        ),
+        ({"capabilities": able(reads_settlements=True), "read_settlement": _never}, "must be a plain method"),
+        ({"capabilities": able(fetches_settlements=True)}, "`reads_settlements` is not set"),
+        ({"capabilities": able(retries_itself=True)}, "two owners"),
     ],
 )
 def test_a_gateway_that_breaks_the_contract_is_refused_when_built(broken: dict[str, Any], said: str) -> None:
@@ -184,7 +203,18 @@ def test_a_gateway_need_not_do_what_it_does_not_promise(can: Capabilities, missi
 
     gateways = load_plugins([Found("acme", lambda: plugin)]).build_gateways([GatewaySettings(name="a", plugin="acme")])
 
-    assert gateways["a"].capabilities is can
+    assert gateways["a"].capabilities == can
+
+
+@pytest.mark.parametrize("owner", [RetryOwner.GATEWAY, RetryOwner.BILLER])
+def test_a_provider_that_retries_by_itself_is_fine_where_the_settings_say_so(owner: RetryOwner) -> None:
+    """Then Recoup waits until it gives up."""
+    plugin = a_plugin("acme", factory=lambda settings: Incomplete(capabilities=able(retries_itself=True)))
+    manager = load_plugins([Found("acme", lambda: plugin)])
+
+    gateways = manager.build_gateways([GatewaySettings(name="a", plugin="acme", retries_by=owner)])
+
+    assert gateways["a"].capabilities.retries_itself
 
 
 def test_settings_never_show_their_options() -> None:
@@ -214,3 +244,22 @@ def test_wrong_options_name_the_field_and_never_the_value(options: dict[str, Any
 
     assert refusal.value.field == field
     assert "hidden" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"mode": "tset"}, "it takes test, live"),
+        ({"mode": "live", "neste": {}}, "`neste` (did you mean nested?)"),
+    ],
+)
+def test_wrong_options_are_told_with_what_may_have_been_meant(options: dict[str, Any], hint: str) -> None:
+    """And with the gateway, of which there may be several of one kind."""
+    plugin = a_plugin("acme", factory=lambda settings: Incomplete(capabilities=read_options(settings, Choosy)))
+    settings = GatewaySettings(name="acme-eu", plugin="acme", options=options)
+
+    with pytest.raises(PluginMisconfigured) as refusal:
+        load_plugins([Found("acme", lambda: plugin)]).build_gateways([settings])
+
+    assert hint in str(refusal.value)
+    assert "(gateway acme-eu)" in str(refusal.value)

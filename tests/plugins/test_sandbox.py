@@ -312,7 +312,7 @@ async def test_health_tells_a_bank_that_can_not_be_opened(tmp_path: Path) -> Non
         await a_sandbox(path=str(tmp_path / "missing" / "bank.sqlite")).health()
 
 
-@pytest.mark.parametrize("options", [{"pth": "x"}, {"clock": "noon"}, {"durable": "yes"}])
+@pytest.mark.parametrize("options", [{"pth": "x"}, {"clock": "noon"}, {"durable": "yes"}, {"webhook_secrets": [""]}])
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     """A misspelt option is not ignored."""
     with pytest.raises(PluginMisconfigured):

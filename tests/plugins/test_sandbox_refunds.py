@@ -268,6 +268,18 @@ async def test_partials_sum_to_the_charge_and_no_cent_more(a_refund: Build) -> N
     assert back(sandbox, first) == 1999
 
 
+async def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """API and workers start together: each finds the bank open, whoever was first to make it."""
+    for number in range(30):
+        path = str(tmp_path / f"bank-{number}.sqlite")
+        sandboxes = [a_sandbox(path=path, durable=True) for _ in range(8)]
+
+        await asyncio.gather(*(sandbox.health() for sandbox in sandboxes))
+
+        for sandbox in sandboxes:
+            sandbox.bank.close()
+
+
 async def test_many_at_once_over_one_file_let_exactly_those_pass_that_fit(tmp_path: Path, a_refund: Build) -> None:
     """Two gateways on one file, threads in each: the sum never exceeds the charge."""
     sandboxes = [a_sandbox(path=str(tmp_path / "bank.sqlite"), durable=True) for _ in range(2)]

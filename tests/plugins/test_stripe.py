@@ -389,6 +389,8 @@ async def test_a_special_currency_is_sent_and_read_back_in_its_own_units(
         ({"api_key": KEY, "timeout_s": 30.0}, "timeout_s"),
         ({"api_key": KEY, "timeout_s": 0}, "timeout_s"),
         ({"api_key": KEY, "webhook_secrets": [""]}, "webhook_secrets"),
+        ({"api_key": KEY, "api_base": "http://api.example"}, "api_base"),
+        ({"api_key": KEY, "api_base": "http://127.0.0.1:80@api.example"}, "api_base"),
         ({"api_key": KEY, "clock": "noon"}, "clock"),
         ({"api_key": KEY, "apikey": "sk_live_hidden"}, "options"),
         ({}, "options"),

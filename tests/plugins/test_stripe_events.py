@@ -72,6 +72,19 @@ def parse(gateway: StripeGateway, standing_clock: Any) -> Parse:
 # --- meaning ----------------------------------------------------------------------------------------------------------
 
 
+def test_nothing_is_kept_that_lets_its_holder_act_for_the_customer(parse: Parse) -> None:
+    """Whoever may read an event must not find the invoice's own page, or what confirms an intent, in it."""
+    page = "https://invoice.stripe.com/i/acct_1/live_secret"
+    event = an_event("payment_intent.succeeded", client_secret="pi_a_secret_x", amount_received=4800, metadata=OURS)
+    event["data"]["object"]["charges"] = [{"receipt_url": page, "id": "ch_a"}]
+
+    kept = json.dumps(parse(event).payload)
+
+    assert "pi_a_secret_x" not in kept
+    assert page not in kept
+    assert '"ch_a"' in kept
+
+
 def test_a_success_of_ours_settles_the_attempt(parse: Parse) -> None:
     """What was received counts, not what was asked."""
     event = parse(an_event("payment_intent.succeeded", amount_received=4800, metadata=OURS))

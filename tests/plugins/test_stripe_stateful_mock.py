@@ -13,7 +13,6 @@ import httpx
 import msgspec
 import pytest
 from tests.counterparts import launch
-from tests.counterparts.fault_proxy import FaultProxy, fault_proxy
 
 from recoup_core.domain.ids import new_id
 from recoup_core.flows.guard import Unknown, find_refund_guarded, refund_guarded
@@ -28,6 +27,7 @@ from recoup_plugins import (
     Refused,
 )
 from recoup_plugins.gateways.stripe import StripeGateway, make_stripe
+from recoup_plugins.testing.fault_proxy import FaultProxy, fault_proxy
 
 pytestmark = pytest.mark.counterpart
 

@@ -19,8 +19,8 @@ from litestar import Litestar
 from recoup_core.rules.engine.compile import EngineChoice
 from recoup_core.rules.sets.book import PolicyBook
 from recoup_core.settings import GatewayEntry, Settings
+from recoup_core.settings_people import StaffEntry
 from recoup_core.storage.changes import JobRef
-from recoup_core.storage.commit_order import CERTAIN_BELOW
 from recoup_core.storage.engine import Database
 from recoup_core.storage.merchants import Role, mint_key
 from recoup_core.telemetry import Metrics
@@ -92,7 +92,8 @@ def make_service(
     """`make_service(url)` returns a service that is not open yet."""
 
     def make(url: str) -> Service:
-        settings = Settings(environment="development", gateways=entries)
+        staff = tuple(StaffEntry(name="anna", notifier="nobody", merchant=entry.merchant) for entry in entries[:1])
+        settings = Settings(environment="development", gateways=entries, staff=staff)
         return Service(settings, Database(url, pool_max=5), gateways, book, measures, clock)
 
     return make
@@ -109,7 +110,9 @@ async def service(service_url: str, make_service: Callable[[str], Service]) -> A
 @pytest.fixture
 def app(service: Service) -> Litestar:
     """The application under test."""
-    return create_app(service)
+    made = create_app(service)
+    made.state["hub"].close()  # nothing runs its lifespan here; who opens a stream is refused instead of waiting
+    return made
 
 
 MakeKey = Callable[..., Awaitable[str]]
@@ -178,10 +181,14 @@ class Api:
 
 
 async def until_certain(service: Service) -> None:
-    """Wait until every event can be told: the feed waits for whoever writes at that moment, other tests included."""
+    """Wait until every event can be told, and will be: the feed waits for whoever writes at that moment.
+
+    Other tests' databases are on the same server. A transaction of theirs that is left out here counts for a moment
+    just when it ends; so all that were there before must have ended.
+    """
     async with service.database.connection() as connection, asyncio.timeout(20):
         while await connection.fetchval(  # noqa: ASYNC110 - another server's process can't set an event here
-            f"SELECT count(*) FROM event WHERE txid >= {CERTAIN_BELOW}"
+            "SELECT count(*) FROM event WHERE txid >= pg_snapshot_xmin(pg_current_snapshot())"
         ):
             await asyncio.sleep(0.02)
 

@@ -1,5 +1,6 @@
 """Events: everything that happened, in an order a reader can follow."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -116,7 +117,30 @@ async def test_writers_elsewhere_hold_up_nobody(
         await elsewhere.fetchval("SELECT pg_current_xact_id()")
         async with service.database.transaction() as connection:
             await changes.write(connection)
-        page = await read_feed(service.database, merchants[0], FeedPosition(0, 0), 50)
+        for _ in range(1_000):  # what has just ended in a third database counts for a moment
+            page = await read_feed(service.database, merchants[0], FeedPosition(0, 0), 50)
+            if page.events:
+                break
+            await asyncio.sleep(0.02)
     await elsewhere.close()
 
     assert [event.kind for event in page.events] == [EventKind.CASE_PAUSED]
+
+
+async def test_others_events_never_shorten_a_page(
+    service: Service, merchants: tuple[str, str], certain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One merchant among many finds its few events on the first page, however much the others did before."""
+    monkeypatch.setattr("recoup_core.storage.listing.EVENTS_SCANNED", 3)
+    changes = Changes()
+    for merchant, kind in [(merchants[1], EventKind.CASE_PAUSED)] * 5 + [(merchants[0], EventKind.CASE_RESUMED)]:
+        changes.add(Event(at=service.clock.now(), merchant_id=merchant, kind=kind, actor="system"))
+    async with service.database.transaction() as connection:
+        await changes.write(connection)
+    await certain()
+
+    mine = await read_feed(service.database, merchants[0], FeedPosition(0, 0), 50)
+    theirs = await read_feed(service.database, merchants[1], FeedPosition(0, 0), 50)
+
+    assert ([event.kind for event in mine.events], mine.more) == ([EventKind.CASE_RESUMED], False)
+    assert (len(theirs.events), theirs.more) == (3, True)

@@ -39,6 +39,9 @@ async def test_gateways_tell_what_they_can_and_how_they_are(api: Any) -> None:
     assert (gateway["name"], gateway["health"], gateway["trouble"]) == ("sandbox", "ok", None)
     assert "card" in gateway["methods"]
     assert gateway["key_lifetime_s"] == 30 * 86_400
+    assert {"refunds", "finds_refunds", "voids", "update_links"} <= set(gateway["can"])
+    assert "retries_itself" not in gateway["can"]
+    assert gateway["retries_by"] == "recoup"
 
 
 class Unwell:

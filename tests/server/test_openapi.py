@@ -29,7 +29,10 @@ from schemathesis.specs.openapi.checks import (
 from recoup_core.storage.merchants import Role, mint_key
 from recoup_core.wiring import Service
 from recoup_server import examples
+from recoup_server import examples_billing as billing
+from recoup_server import examples_customers as customers
 from recoup_server import examples_refunds as refunds
+from recoup_server import examples_webhooks as outbound
 from recoup_server.app import PREFIX, create_app
 from recoup_server.errors import STATUSES
 
@@ -44,6 +47,15 @@ BODIES = {
     "updateCredential": examples.CREDENTIAL,
     "resolveAttempt": examples.RESOLVE_ATTEMPT,
     "resolveTask": examples.RESOLVE_TASK,
+    "acknowledgeSubscriptionRequest": {"done": True},
+    "announceCharge": billing.CHARGE,
+    "editUpcomingCharge": billing.CHARGE_EDITS["card_renewed"],
+    "callOffCharge": billing.CALL_OFF,
+    "setCustomer": customers.WHOLE["by_mail"],
+    "changeCustomer": customers.CHANGES["vulnerable"],
+    "releaseAddress": customers.RELEASES["on_their_word"],
+    "eraseCustomer": customers.ERASURES["gdpr"],
+    "dismissInboundEvent": examples.DISMISS_EVENT,
     "checkPolicy": examples.POLICY,
     "submitPolicyVersion": examples.POLICY,
     "applyPolicies": examples.POLICY_FILES,
@@ -63,6 +75,11 @@ BODIES = {
     "decideRefunds": refunds.BULKS["approve"],
     "createDelegation": refunds.DELEGATIONS["while_on_leave"],
     "reportDispute": refunds.DISPUTES["inquiry"],
+    "createWebhookEndpoint": outbound.ENDPOINT,
+    "changeWebhookEndpoint": outbound.ENDPOINT_EDIT,
+    "rollWebhookEndpointSecret": outbound.ROLL,
+    "disableWebhookEndpoint": outbound.DISABLE,
+    "replayWebhookEvents": outbound.REPLAY,
 }
 
 
@@ -80,7 +97,7 @@ POLICY_WRITES = {
 """They move no money, and the same call again changes nothing."""
 
 
-ENDINGS = {"cancelCase", "cancelRefund", "rejectRefund"}
+ENDINGS = {"cancelCase", "cancelRefund", "rejectRefund", "deleteWebhookEndpoint"}
 """What they are about is over afterwards, so they come last."""
 
 
@@ -133,7 +150,9 @@ def running(
     captured = made("/payments/captured", refunds.CAPTURED | {"gateway_ref": f"ch_{uuid4()}"})["payment"]["id"]
     refund = made("/refunds", refunds.REFUNDS["full"] | {"payment_id": captured})
     dispute = made("/disputes", refunds.DISPUTES["inquiry"] | {"payment_id": captured, "gateway_ref": f"dp_{uuid4()}"})
+    endpoint = made("/webhook-endpoints", outbound.ENDPOINT | {"url": "http://127.0.0.1:9/hooks"})["endpoint"]["id"]
     known = {
+        "endpoint_id": endpoint,
         "payment_id": opened["payment"]["id"],
         "case_id": opened["case"]["id"],
         "attempt_id": attempts[0]["id"],
@@ -171,7 +190,7 @@ def test_every_answer_is_documented(running: Running, schema: Any) -> None:
 
 def can_be_wrong(operation: Any) -> bool:
     """Whether the document forbids anything that could be sent: not for a webhook's body, nor where nothing is sent."""
-    anything = operation.definition.raw["operationId"] == "receiveWebhook"
+    anything = operation.definition.raw["operationId"] in ("receiveWebhook", "receiveNotifierFeedback")
     return not anything and bool(operation.path_parameters or operation.query or operation.body)
 
 
@@ -251,7 +270,7 @@ def test_the_document_says_what_a_client_needs(running: Running) -> None:
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     assert list(response["content"]) == ["application/problem+json"], (path, status)
-            if "/webhooks/" not in path and not path.endswith("/policies/schema"):
+            if "/webhooks/" not in path and "/notifier-feedback/" not in path and not path.endswith("/policies/schema"):
                 assert operation["security"] == [{"api_key": []}]
                 assert {"401", "403"} <= operation["responses"].keys()
 
@@ -260,7 +279,10 @@ def test_money_movers_demand_a_key_in_the_document(running: Running) -> None:
     """A generated client can't forget the Idempotency-Key."""
     document = httpx.get(f"{running.url}/schema/openapi.json").json()
     exempt = {"checkPolicy", "explainPolicy", "simulatePolicies", "diffPolicies", "receiveWebhook", "createApiKey"}
-    exempt |= POLICY_WRITES | {"previewRefund"}
+    exempt |= {"previewTemplate"}
+    exempt |= {"receiveNotifierFeedback"}
+    exempt |= {"testWebhookEndpoint"}
+    exempt |= POLICY_WRITES | {"importSettlement", "fetchSettlement", "previewRefund"}
 
     for operation in changes(document):
         keys = [p for p in operation.get("parameters", []) if p["name"] == "Idempotency-Key"]
@@ -294,7 +316,7 @@ def test_versions_stand_in_the_document(running: Running) -> None:
         assert answer["headers"]["ETag"]["required"] is True
 
 
-SHOWN = {"refunds", "approvals", "disputes"}
+SHOWN = {"refunds", "approvals", "disputes", "settlement"}
 """Tags of operations whose answers are shown as well."""
 
 

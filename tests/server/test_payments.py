@@ -274,3 +274,26 @@ async def test_a_wrong_state_is_named_as_the_caller_names_it(api: Any) -> None:
     answer = await api.get("/payments", state="lost")
 
     assert (answer.status_code, answer.json()["field"]) == (400, "state")
+
+
+async def test_a_debt_that_others_will_try_is_refused_with_what_to_switch(api: Any, a_payment: Build) -> None:
+    """Two who try one debt break limits that each of them keeps; a date that has passed keeps nobody away."""
+    later, earlier = "2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
+
+    refused = await api.post("/payments", a_payment() | {"next_attempt_at": later})
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "two_owners")
+    assert "retries_by" in refused.json()["detail"]
+    for told in ({"next_attempt_at": later, "retries_ended": True}, {"next_attempt_at": earlier}):
+        assert (await api.post("/payments", a_payment() | told)).status_code == 202
+
+
+async def test_a_reported_try_keeps_its_name(api: Any, a_payment: Build) -> None:
+    """The gateway's own event about it is known by it."""
+    body = a_payment()
+    body["attempts"] = [each | {"try_ref": "ch_1"} for each in body["attempts"]]
+
+    opened = (await api.post("/payments", body)).json()
+
+    attempts = (await api.get(f"/attempts?payment={opened['payment']['id']}")).json()["items"]
+    assert [each.get("try_ref") for each in attempts] == ["ch_1"]

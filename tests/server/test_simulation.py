@@ -91,6 +91,16 @@ async def test_the_latest_cases_of_the_period_are_taken(
     assert none.json()["report"]["read"]["cases"] == 0
 
 
+async def test_notices_alone_are_refused(api: Any, service: Service) -> None:
+    """An empty report would look as if nothing changed."""
+    answer = await api.post(
+        "/policies/simulate", {"texts": [{"name": "n.yaml", "text": text_of(service, "cards")}]}, key=None
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "no_history"
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [

@@ -213,7 +213,14 @@ class Installation:
         return rows[0][0] if rows else None
 
     async def hurry(self) -> None:
-        """Make every timer due now; jobs that somebody holds a lease on stay theirs."""
+        """Make every timer due now; jobs that somebody holds a lease on stay theirs.
+
+        What was sent in vain waits longer from send to send, by its own time: that passes as well.
+        """
+        await self.fetch(
+            """UPDATE attempt SET last_sent_at = last_sent_at - interval '6 hours' WHERE id IN (SELECT id FROM attempt
+               WHERE state = 'unknown' AND last_sent_at > now() - interval '6 hours' FOR UPDATE SKIP LOCKED)"""
+        )
         await self.fetch(
             """UPDATE timeline_step SET due_at = now() WHERE id IN (SELECT id FROM timeline_step
                WHERE state = 'planned' AND due_at > now() FOR UPDATE SKIP LOCKED)"""

@@ -13,10 +13,11 @@ from typing import Any, Final, NoReturn
 import httpx
 import pytest
 from tests.counterparts import launch
-from tests.counterparts.fault_proxy import FaultProxy, fault_proxy
 from tests.stories.client import ANSWER_LIMIT_S, eventually
 from tests.stories.conftest import Run, Running
 from tests.stories.traps_shop import Person
+
+from recoup_plugins.testing.fault_proxy import FaultProxy, fault_proxy
 
 pytestmark = [pytest.mark.counterpart, pytest.mark.rabbitmq]
 

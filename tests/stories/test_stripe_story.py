@@ -84,6 +84,7 @@ def stripe_gateway(url: str) -> str:
     return (
         '[[gateways]]\nname = "stripe"\nplugin = "stripe"\n[gateways.options]\n'
         f'api_key = "{KEY}"\napi_base = "{url}"\napi_version = "{VERSION}"\nwebhook_secrets = ["{SECRET}"]\n'
+        "same_intent = false\n"  # localstripe can't confirm a PaymentIntent twice
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 from recoup_core.ports import Clock, SystemClock
 from recoup_core.secret import SecretUrl
 from recoup_core.settings import AmqpSettings, SchedulerSettings, Settings, WorkerSettings
+from recoup_core.storage.listening import Alarm
 from recoup_core.telemetry import Metrics
 from recoup_workers.actors import queue_name
 from recoup_workers.contract import JobRef
@@ -70,7 +71,8 @@ class NotingService:
         self.jobs = MemoryJobs()
         self.batches: list[list[JobRef]] = []
         self.sweeps: list[datetime] = []
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.follows = 0
+        self.alarm: Alarm | None = None
         self.work: Callable[[JobRef], Awaitable[None]] | None = None
 
     async def open(self) -> None:
@@ -88,6 +90,15 @@ class NotingService:
 
     async def sweep(self, now: datetime) -> None:
         self.sweeps.append(now)
+
+    async def follow(self, now: datetime) -> bool:
+        self.follows += 1
+        return False
+
+    @asynccontextmanager
+    async def listening(self, alarm: Alarm) -> AsyncIterator[None]:
+        self.alarm = alarm
+        yield
 
     @property
     def ran(self) -> list[int]:

@@ -4,11 +4,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from recoup_core.ports import SystemClock
 from recoup_core.settings import Settings, load_settings
+from recoup_core.storage.listening import Alarm
 from recoup_workers.contract import JobRef
 from recoup_workers.scheduler import run_scheduler
 from recoup_workers.worker import run_worker
@@ -54,6 +56,12 @@ class FileService:
 
     async def sweep(self, now: datetime) -> None:
         self._note("sweep")
+
+    async def follow(self, now: datetime) -> bool:
+        return False
+
+    def listening(self, alarm: Alarm) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     def _note(self, line: str) -> None:
         with self._notes.open("a") as notes:

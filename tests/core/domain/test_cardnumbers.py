@@ -20,6 +20,7 @@ from recoup_core.domain.cardnumbers import (
 )
 from recoup_core.domain.errors import CardNumberRefused
 from recoup_core.domain.ids import new_id
+from recoup_core.telemetry import redact_event
 
 KNOWN_TEST_CARDS = [
     "4242424242424242", "5555555555554444", "378282246310005", "6011111111111117", "4222222222222",
@@ -161,3 +162,30 @@ def test_ordinary_fields_of_a_report_pass() -> None:
             "key": f"recoup-{new_id()}",
         }
     )
+
+
+@pytest.mark.parametrize("reference", ["8815658961765255", "7914073381342283", "AUTHORISATION:8815658961765255:true"])
+def test_a_gateways_own_reference_may_be_all_digits(reference: str) -> None:
+    """In a field made for references, what begins as no card number does is none; anywhere else it is refused."""
+    refuse_card_numbers({"gateway_ref": reference, "news": {"other_charge_refs": [reference]}})
+
+    for elsewhere in ({"note": reference}, {"reference": reference}, [reference], {"gateway_ref": {"x": reference}}):
+        with pytest.raises(CardNumberRefused):
+            refuse_card_numbers(elsewhere)
+
+
+@pytest.mark.parametrize(
+    "number", [*KNOWN_TEST_CARDS, "8123456789012340", "8600123456789012", "9792123456789018", "8815 6589 6176 5255"]
+)
+def test_a_card_number_is_refused_in_a_reference_too(number: str) -> None:
+    """Every payment network's numbers, and any digits that are grouped as people write card numbers."""
+    for value in (number, f"ref {number}"):
+        with pytest.raises(CardNumberRefused):
+            refuse_card_numbers({"gateway_ref": value})
+
+
+def test_a_log_line_keeps_references_and_hides_card_numbers() -> None:
+    """Operators find a charge by its reference; a card's number never reaches a log, whatever the field."""
+    line = redact_event(None, "", {"gateway_ref": "8815658961765255", "charge": "8815658961765255"})
+    assert line == {"gateway_ref": "8815658961765255", "charge": HIDDEN}
+    assert redact_event(None, "", {"gateway_ref": "4242424242424242"}) == {"gateway_ref": HIDDEN}

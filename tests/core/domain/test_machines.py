@@ -13,7 +13,12 @@ from recoup_core.domain.payment import PAYMENT, PaymentEvent, PaymentState
 from recoup_core.domain.recovery import CASE, STEP, CaseEvent, CaseState, StepEvent, StepState
 
 MACHINES: Mapping[str, tuple[Any, type[StrEnum], type[StrEnum], str]] = {
-    "payment": (PAYMENT, PaymentState, PaymentEvent, "owed settle paid; owed close closed; closed settle paid"),
+    "payment": (
+        PAYMENT,
+        PaymentState,
+        PaymentEvent,
+        "owed settle paid; owed close closed; closed settle paid; paid return owed",
+    ),
     "attempt": (
         ATTEMPT,
         AttemptState,
@@ -35,7 +40,7 @@ MACHINES: Mapping[str, tuple[Any, type[StrEnum], type[StrEnum], str]] = {
         open cancel canceled; paused resume open; paused recover recovered; paused exhaust exhausted;
         paused write_off written_off; paused cancel canceled; exhausted recover recovered; exhausted reopen open;
         exhausted write_off written_off; exhausted cancel canceled; written_off recover recovered;
-        canceled recover recovered""",
+        canceled recover recovered; recovered reopen open""",
     ),
     "step": (
         STEP,

@@ -118,7 +118,7 @@ async def test_a_whole_campaign_happens_to_the_minute(shop: Any) -> None:
         ("before_retry-1d/message/retry_notice", "03-27 10:00", "skipped"),
         ("after_retry+1h/message/retry_failed", "03-28 11:00", "skipped"),
         ("opened+8d/message/reminder_2", "03-31 12:00", "skipped"),
-        ("before_retry-1d/message/retry_notice", "04-06 10:00", "skipped"),
+        ("before_retry-1d/message/retry_notice", "04-05 06:00", "skipped"),  # ahead of Easter Monday, after 8 in Berlin
         ("exhausted/message/final_notice", "04-07 10:00", "skipped"),
         ("after_retry+1h/message/retry_failed", "04-07 11:00", "skipped"),
         ("exhausted+2d/pause_subscription", "04-09 10:00", "done"),
@@ -132,8 +132,9 @@ async def test_a_whole_campaign_happens_to_the_minute(shop: Any) -> None:
     }
     assert (file.case.state, file.payment.state) == (CaseState.WRITTEN_OFF, PaymentState.CLOSED)
     events = await shop.events(opened.payment.id)
-    assert events[events.index("case.exhausted") :] == [
-        "case.exhausted", "dunning.planned", "step.skipped", "step.skipped",
+    once = [kind for kind in dict.fromkeys(events[events.index("case.exhausted") :]) if kind != "task.opened"]
+    assert once == [  # billing never answers here: what it is asked for is told again (test_subscription_requests)
+        "case.exhausted", "dunning.planned", "step.skipped",
         "subscription.pause_requested", "subscription.downgrade_requested", "subscription.cancel_requested",
         "case.written_off", "payment.closed",
     ]  # fmt: skip
@@ -166,7 +167,7 @@ async def test_billing_is_asked_with_what_it_needs_to_act(shop: Any) -> None:
 
     [asked] = await shop.rows(
         "SELECT actor, data ->> 'payment' AS payment, data ->> 'customer' AS customer, data ->> 'plan' AS plan"
-        " FROM event WHERE payment_id = $1 AND kind = 'subscription.downgrade_requested'",
+        " FROM event WHERE payment_id = $1 AND kind = 'subscription.downgrade_requested' AND data ->> 'asked' = '1'",
         opened.payment.id,
     )
     payment = opened.payment
@@ -267,7 +268,8 @@ async def test_a_retry_that_missed_its_hours_takes_its_notice_along(shop_under: 
     assert (file.planned_retry.id, retry.due_at) == (retry.id, datetime(2026, 3, 28, 10, tzinfo=UTC))
     assert file.planned_retry.due_at == datetime(2026, 3, 29, 7, tzinfo=UTC)
     [notice] = [s for s in file.planned_dunning if s.key.startswith("before_retry")]
-    assert (notice.due_at, notice.retry_step_id) == (datetime(2026, 3, 29, 5, tzinfo=UTC), retry.id)
+    assert (notice.due_at, notice.retry_step_id) == (datetime(2026, 3, 29, 6, tzinfo=UTC), retry.id)
+    assert "quiet hours" in notice.held_because
 
 
 async def test_a_new_credential_reopens_the_case_and_takes_the_last_rungs_back(shop: Any) -> None:
@@ -519,5 +521,5 @@ async def test_a_late_write_off_leaves_nothing_undone_that_was_due_before_it(
     await shop.live()
 
     events = await shop.events(opened.payment.id)
-    asked = [event for event in events if event in ("subscription.cancel_requested", "case.written_off")]
+    asked = [event for event in dict.fromkeys(events) if event in ("subscription.cancel_requested", "case.written_off")]
     assert asked == ["subscription.cancel_requested", "case.written_off"]

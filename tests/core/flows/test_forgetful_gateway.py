@@ -7,28 +7,30 @@ from typing import Any
 import pytest
 
 from recoup_core.domain.attempt import AttemptState
+from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.payment import Method
 from recoup_core.flows.jobs import run_jobs
 from recoup_core.flows.recorder import Recorder
-from recoup_core.ports import Capabilities, ChargeOutcome, ChargeRequest, FoundCharge, NotSent
+from recoup_core.ports import Capabilities, ChargeOutcome, ChargeRequest, Declined, FoundCharge, NotSent, Owned
 
 KEY_LIFETIME = timedelta(hours=24)
 
 
 class ForgetfulGateway:
-    """Collects on the first send and loses the answer; is busy ever after; can't be asked what happened."""
+    """Collects on the first send and loses the answer; answers as told ever after; can't be asked what happened."""
 
     name = "sandbox"
     capabilities = Capabilities(methods=frozenset(Method), key_lifetime=KEY_LIFETIME, finds_charges=False)
 
     def __init__(self) -> None:
         self.keys: list[str] = []
+        self.later: ChargeOutcome = NotSent(reason="busy")
 
     async def charge(self, request: ChargeRequest) -> ChargeOutcome:
         self.keys.append(request.idempotency_key)
         if len(self.keys) == 1:
             raise ConnectionError("the answer was lost")
-        return NotSent(reason="busy")
+        return self.later
 
     async def find_charge(self, request: ChargeRequest) -> FoundCharge:
         raise AssertionError("it says that it can't be asked")
@@ -45,8 +47,24 @@ def forgetful() -> ForgetfulGateway:
     return ForgetfulGateway()
 
 
-async def test_not_sent_after_a_lost_answer_leaves_it_unknown(shop: Any, forgetful: ForgetfulGateway) -> None:
+OUR_MISTAKE = Decline(
+    code="unauthorized",
+    source=DeclineSource.ISO8583,
+    category=DeclineCategory.CONFIGURATION,
+    retryable=Retryable.NO,
+)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [NotSent(reason="busy"), Owned(reason="retried by itself"), Declined(decline=OUR_MISTAKE)],
+    ids=["busy", "owned", "our mistake"],
+)
+async def test_what_speaks_of_a_later_send_alone_leaves_it_unknown(
+    shop: Any, forgetful: ForgetfulGateway, later: ChargeOutcome
+) -> None:
     """The customer may have paid: the same key goes again, never a new one, and in the end a person is asked."""
+    forgetful.later = later
     opened = await shop.open("tok_approve", code="generic_decline")
     context = dataclasses.replace(shop.context, gateways={"sandbox": forgetful})
     recorder = Recorder(context)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from recoup_core.domain.attempt import AttemptState, Origin
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.recovery import CaseState, StepState
-from recoup_core.flows.intake import EARLY_WAIT, NoSuchGateway, receive_webhook
+from recoup_core.flows.inbound_closing import EARLY_WAIT
+from recoup_core.flows.intake import NoSuchGateway, receive_webhook
 from recoup_core.flows.recover import open_case
 from recoup_core.ports import WebhookRefused
 

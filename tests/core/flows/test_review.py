@@ -13,7 +13,7 @@ from recoup_core.domain.recovery import CaseState
 from recoup_core.flows.collect import _submit  # the first half of the flow is what a killed worker gets done
 from recoup_core.flows.context import locked_cases
 from recoup_core.flows.guard import charge_guarded
-from recoup_core.flows.intake import EARLY_WAIT
+from recoup_core.flows.inbound_closing import EARLY_WAIT
 from recoup_core.flows.operate import cancel, pause, resume
 from recoup_core.flows.outcomes import MAX_NOT_SENT_WAIT, record_outcome
 from recoup_core.flows.recover import open_case
@@ -250,22 +250,18 @@ async def test_a_case_that_can_not_be_read_gets_an_owner_all_the_same(shop: Any)
 
 
 async def test_an_event_that_can_not_be_applied_gets_an_owner(shop: Any, post: Any) -> None:
-    """Nobody would look at it otherwise; asked once, however often its job is parked."""
+    """Nobody would look at it otherwise; asked once, when it has been tried often enough."""
     await post.deliver(
         b'{"id":"evt-x","type":"charge.succeeded","created":"2026-11-23T09:00:00Z","data":{"charge_id":"ch_1",'
         b'"amount_minor":1,"currency":"EUR"}}'
     )
     async with shop.service.database.transaction() as connection:
         await connection.execute("UPDATE inbound_event SET body = '{}'")
-    for _ in range(2):
-        for _ in range(STUCK_CLAIMS):
-            await shop.service.run_jobs(await shop.claim())
-            shop.clock.advance(timedelta(seconds=121))
-        await shop.service.sweep(shop.clock.now())
-        shop.clock.advance(timedelta(days=1))
+    await shop.live(timedelta(days=5))
+    await shop.service.sweep(shop.clock.now())
 
     tasks = await shop.rows("SELECT merchant_id, kind FROM human_task")
-    assert [tuple(task) for task in tasks] == [("default", "stuck_job")]
+    assert [tuple(task) for task in tasks] == [("default", "event_dead")]
 
 
 async def test_a_card_number_in_a_gateways_words_is_not_stored(shop: Any) -> None:

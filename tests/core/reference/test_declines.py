@@ -4,7 +4,7 @@ import pytest
 
 from recoup_core.domain.decline import Decline, DeclineCategory, DeclineSource, Retryable
 from recoup_core.domain.payment import Network
-from recoup_core.reference import ReferenceDataBroken, classify, retryable_codes, visa_category
+from recoup_core.reference import ReferenceDataBroken, classify, code_named, retryable_codes, visa_category
 from recoup_core.reference.declines import parse_codes
 
 STRIPE, ADYEN, ISO = DeclineSource.STRIPE, DeclineSource.ADYEN, DeclineSource.ISO8583
@@ -175,6 +175,22 @@ def test_only_visa_declines_have_a_visa_category() -> None:
     assert classify(STRIPE, "generic_decline", network=Network.VISA).visa_category == 4
     assert classify(ISO, "14", network=Network.VISA).visa_category == 1
     assert classify(ISO, "14", network=Network.MASTERCARD).visa_category is None
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "code"),
+    [
+        (DeclineSource.ADYEN, "Expired Card", "6"),
+        (DeclineSource.ADYEN, " not enough BALANCE ", "12"),
+        (DeclineSource.ADYEN, "FRAUD", "20"),
+        (DeclineSource.ADYEN, "Moon rose", None),
+        (DeclineSource.ADYEN, "", None),
+        (DeclineSource.STRIPE, "Expired Card", None),
+    ],
+)
+def test_a_code_is_known_by_its_name(source: DeclineSource, name: str, code: str | None) -> None:
+    """Adyen's events tell the name of a refusal, its answers the code; other tables have no names."""
+    assert code_named(source, name) == code
 
 
 def test_what_the_provider_said_is_kept() -> None:

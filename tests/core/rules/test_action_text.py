@@ -27,7 +27,7 @@ SAID = [
             "where that does not apply: stop: needs customer",
         ],
     ),
-    ("dunning", "quiet: they asked for it", ["no dunning: they asked for it"]),
+    ("dunning", "quiet: they asked for it", ["nothing is said: they asked for it"]),
     (
         "dunning",
         """steps:

@@ -277,11 +277,18 @@ ACTION_TEXTS = {
         "review: {levels: [[a], [b]], limits: [{EUR: 5.00}, {EUR: 5.00, NOK: 1}], expires: 2w}",
         "deny: outside_window",
     ),
+    PolicyKind.NOTICE: (
+        "quiet: 42",
+        "notices: [{message: no, by: [email, on]}, {on: announced, after: 3d, task: call}]",
+        "notices: [{on: before_charge, ahead: 014d, message: a, by: b, between: [06:00, 20:00], zone: customer}]",
+        "notices: [{on: before_expiry, ahead: 4w, message: 007, by: email}, {on: before_expiry, ahead: 1h, task: 7}]",
+    ),
 }
 REST = {
     PolicyKind.RETRY: "stop: exhausted",
     PolicyKind.DUNNING: "quiet: nothing to say",
     PolicyKind.REFUND: "deny: no",
+    PolicyKind.NOTICE: "quiet: nothing to say",
 }
 MORE = {
     PolicyKind.RETRY: (
@@ -289,6 +296,7 @@ MORE = {
         "timelines: [{name: a, given: {customer: {tier: no}}, start: 2026-03-02T10:00:00Z, zone: Europe/Berlin,"
         " paydays: [1], acquirer: NO, failures: [{decline: fraud, decline_code: 05}, success],"
         " expect: [{retry: 2026-03-05T06:00+01:00}]}]",
+        "late_success: ask",
     ),
     PolicyKind.DUNNING: (
         "timelines: [{name: b, start: 2026-03-02T10:00, retries: [2026-03-03T10:00], failures: [fraud, success],"
@@ -300,6 +308,12 @@ MORE = {
         "balance_retries: []",
         "balance_retries: [4h, 01d]",
         "effective: {until: 2026-12-31}\nreasons: {requested_by_customer: {}, no: {evidence: [photo, on]}}",
+    ),
+    PolicyKind.NOTICE: (
+        "timelines: [{name: c, given: {has_backup: true}, start: 2026-03-02T10:00, charge: 2026-04-02T10:00,"
+        " expires: '2026-03-31', zone: Europe/Berlin, expect: [{message: no, at: 2026-03-05T10:00, rule: rest}]}]",
+        "timelines: [{name: d, start: 2026-03-02T10:00, charge: 2026-04-02T10:00Z, expect: [{quiet: no}]},"
+        " {name: e, start: 2026-03-02T10:00, charge: 2026-03-02T10:01, expect: []}]",
     ),
 }
 """Keys that only one kind has."""
@@ -393,8 +407,9 @@ def test_a_slip_that_the_readers_take_the_schema_takes(base: str, at: float, dro
 
 # --- sharp enough to help -------------------------------------------------------------------------------------------
 
-RETRY, DUNNING, REFUND = PolicyKind.RETRY, PolicyKind.DUNNING, PolicyKind.REFUND
+RETRY, DUNNING, REFUND, NOTICE = PolicyKind
 STEP = "steps: [{message: reminder, by: email}]"
+TOLD = "notices: [{message: reminder, by: email}]"
 REVIEW = "review: {levels: [[support_lead]]}"
 
 
@@ -437,6 +452,20 @@ REVIEW = "review: {levels: [[support_lead]]}"
         (a_policy(DUNNING, STEP.replace("email", "email, on: before_retry")), "$.rules[0].steps[0]"),
         (a_policy(DUNNING, STEP.replace("email", "email, on: never")), "$.rules[0].steps[0].on"),
         (a_policy(DUNNING, STEP.replace("email", "email, task: call")), "$.rules[0].steps[0].task"),
+        (a_policy(RETRY, more="late_success: keep"), "$.late_success"),
+        (a_policy(DUNNING, more="late_success: ask"), "$"),
+        (a_policy(NOTICE, TOLD.replace(", by: email", "")), "$.rules[0].notices[0]"),
+        (a_policy(NOTICE, TOLD.replace("email", "email, ahead: 1d")), "$.rules[0].notices[0].ahead"),
+        (a_policy(NOTICE, TOLD.replace("email", "email, on: before_charge")), "$.rules[0].notices[0]"),
+        (
+            a_policy(NOTICE, TOLD.replace("email", "email, on: before_charge, ahead: 1d, after: 1d")),
+            "$.rules[0].notices[0].after",
+        ),
+        (a_policy(NOTICE, TOLD.replace("email", "email, on: before_retry")), "$.rules[0].notices[0].on"),
+        (a_policy(NOTICE, "notices: [{pause_subscription: true}]"), "$.rules[0].notices[0]"),
+        (a_policy(NOTICE, STEP), "$.rules[0]"),
+        (a_policy(NOTICE, more=MORE[NOTICE][0].replace("charge: 2026-04-02T10:00,", "")), "$.timelines[0]"),
+        (a_policy(NOTICE, more=MORE[NOTICE][1].replace("charge", "failures", 1)), "$.timelines[0]"),
         (a_policy(DUNNING, "steps: [{write_off: false}]"), "$.rules[0].steps[0].write_off"),
         (a_policy(DUNNING, "stop: exhausted"), "$.rules[0]"),
         (a_policy(REFUND, "approve: yes"), "$.rules[0].approve"),

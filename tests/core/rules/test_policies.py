@@ -12,7 +12,7 @@ import pytest
 from recoup_core.domain.decline import DeclineCategory, Retryable
 from recoup_core.domain.payment import Method, Segment
 from recoup_core.rules.engine.compile import EngineChoice
-from recoup_core.rules.facts import DUNNING, REFUND, RETRY, RetryFacts
+from recoup_core.rules.facts import DUNNING, NOTICE, REFUND, RETRY, RetryFacts
 from recoup_core.rules.language.errors import PolicyInvalid
 from recoup_core.rules.language.names import LISTS, read_names
 from recoup_core.rules.language.schema import RetrySpec, Rule, StopReason, StopSpec, parse_policy
@@ -202,7 +202,7 @@ def test_the_file_of_names_in_the_manual_is_one(text: str) -> None:
 
 def test_the_manual_has_its_snippets() -> None:
     """A changed fence must not switch the tests off; what isn't YAML are commands, which have a test of their own."""
-    assert KINDS == {"policy": 3, "condition": 3, "rule": 1, "timelines": 1, "names": 1}
+    assert KINDS == {"policy": 4, "condition": 3, "rule": 1, "timelines": 1, "names": 1}
     assert MANUAL.count("```") == 2 * (KINDS.total() + MANUAL.count("\n```console\n"))
 
 
@@ -219,6 +219,7 @@ def test_every_written_form_of_the_operator_table_is_valid() -> None:
 FACT_TABLES = {
     "## Facts of retries and dunning\n": RETRY.facts,
     "Only dunning:\n": {name: fact for name, fact in DUNNING.facts.items() if name not in RETRY.facts},
+    "## Facts of notices\n": NOTICE.facts,
     "## Facts of refunds\n": REFUND.facts,
 }
 

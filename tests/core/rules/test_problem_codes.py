@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import recoup_cli
-from recoup_core import rules
+from recoup_core import rules, templates
 from recoup_core.rules.language.problem_codes import PROBLEM_CODES, page_of, problems_page
 
 ROOT = Path(__file__).parents[3]
 SOURCES = [
     path
-    for package in (rules, recoup_cli)
+    for package in (rules, templates, recoup_cli)
     for path in Path(package.__path__[0]).rglob("*.py")
     if path.name != "problem_codes.py"
 ]

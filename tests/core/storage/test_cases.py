@@ -76,7 +76,15 @@ async def test_limits_see_every_attempt_on_the_account_within_the_window(shelf: 
     file = (await load(shelf, records.now, one))[one.id]
     async with shelf.database.connection() as connection:
         known = await account_history(
-            connection, "default", "nobody", ["fp:card-1"], records.now, gateway="sandbox", charges=[]
+            connection,
+            "default",
+            "nobody",
+            ["fp:card-1"],
+            records.now,
+            gateway="sandbox",
+            charges=[],
+            reference="unheard of",
+            question="who?",
         )
 
     assert {a.id for a in file.account_attempts} == {seen.id, own.id}

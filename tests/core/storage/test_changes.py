@@ -10,10 +10,13 @@ import pytest
 from recoup_core.domain.approval import Approval, Delegation, Verdict
 from recoup_core.domain.attempt import AttemptState
 from recoup_core.domain.capture import PaymentLine
+from recoup_core.domain.customer import Address
 from recoup_core.domain.dispute import Dispute, DisputeState
 from recoup_core.domain.happened import HumanTask, TaskKind
 from recoup_core.domain.ids import new_id
-from recoup_core.domain.recovery import CaseState, StepState
+from recoup_core.domain.message import Message
+from recoup_core.domain.payment import Customer, Method
+from recoup_core.domain.recovery import CaseState, StepKind, StepState
 from recoup_core.domain.refund import (
     Channel,
     Destination,
@@ -23,8 +26,11 @@ from recoup_core.domain.refund import (
     RefundPart,
     RefundState,
 )
+from recoup_core.domain.settlement import Problem, SettlementException, WantedReport
+from recoup_core.domain.subscription_request import SubscriptionRequest, Wish
+from recoup_core.domain.upcoming import Notice, UpcomingCharge
 from recoup_core.storage.calls import Call, remember
-from recoup_core.storage.changes import INSERTED, Changes, JobRef, NewJob, PostingRow
+from recoup_core.storage.changes import INSERTED, Changes, JobRef, NewJob, PostingRow, ToldCustomer
 from recoup_core.storage.jobs import JobQueue
 
 LEASE = timedelta(seconds=60)
@@ -132,6 +138,47 @@ def a_refund(records: Any, payment: Any, capture: Any) -> list[Any]:
     ]
 
 
+def of_settlement(records: Any, payment: Any) -> list[Any]:
+    """A report that is wanted, and an exception."""
+    exception = SettlementException(
+        id=new_id(), merchant_id="default", gateway="sandbox", kind=Problem.NOT_SETTLED, subject="charge:1",
+        reason="it is in no report", payment_id=payment.id, owner="finance", opened_at=records.now,
+    )  # fmt: skip
+    return [exception, WantedReport(id=new_id(), gateway="sandbox", report_ref="R-1", wanted_at=records.now)]
+
+
+def of_billing(records: Any, case: Any, decision: Any) -> list[Any]:
+    """A request about a subscription, and a charge to come with its notice."""
+    request = SubscriptionRequest(
+        id=new_id(), merchant_id="default", case_id=case.id, payment_id=case.payment_id, wish=Wish.RESTORE,
+        asked_at=records.now, created_at=records.now,
+    )  # fmt: skip
+    charge = UpcomingCharge(
+        id=new_id(), merchant_id="default", reference="sub-1", customer=Customer(ref="cus-1"), amount_minor=5,
+        currency="EUR", charge_at=records.now, method=Method.CARD, gateway="sandbox", card_told_at=records.now,
+        announced_at=records.now, changed_at=records.now,
+    )  # fmt: skip
+    notice = Notice(
+        id=new_id(), merchant_id="default", charge_id=charge.id, key="announced", kind=StepKind.MESSAGE,
+        due_at=records.now, latest_at=records.now, rule="a rule", decision_id=decision.id, created_at=records.now,
+    )  # fmt: skip
+    return [notice, request, charge]
+
+
+def of_customers(records: Any) -> list[Any]:
+    """A customer, where to reach them, and something that is said to them."""
+    customer = ToldCustomer(merchant_id="default", ref="cus-9", created_at=records.now, changed_at=records.now)
+    address = Address(
+        id=new_id(), merchant_id="default", customer_ref="cus-9", channel="email", address="a@example.test",
+        told_at=records.now, created_at=records.now, changed_at=records.now,
+    )  # fmt: skip
+    message = Message(
+        id=new_id(), merchant_id="default", customer_ref="cus-9", channel="email", template="reminder", locale="en",
+        notifier="mail", to_address="a@example.test", text="words", created_at=records.now,
+    )  # fmt: skip
+    return [message, address, customer]
+
+
 async def test_every_kind_of_row_is_written_in_one_go(shelf: Any, records: Any) -> None:
     """References among the new rows hold, whatever order they were added in."""
     payment, credential = records.payment(), records.credential()
@@ -144,7 +191,7 @@ async def test_every_kind_of_row_is_written_in_one_go(shelf: Any, records: Any) 
     rows = [
         a_job(records, step.id), call, records.event(payment.id), a_task(records, payment, case),
         records.booked(capture), *a_refund(records, payment, capture), capture, attempt, step, decision, case, payment,
-        credential,
+        credential, *of_settlement(records, payment), *of_billing(records, case, decision), *of_customers(records),
     ]  # fmt: skip
     assert {type(row) for row in rows} | {PostingRow} == set(INSERTED)
 

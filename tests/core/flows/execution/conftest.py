@@ -331,7 +331,13 @@ class Till:
             gateway="sandbox",
             method=Method.CARD,
             credentials=(
-                ReportedCredential(gateway="sandbox", token="tok_1", method=Method.CARD, network=Network.VISA),
+                ReportedCredential(
+                    gateway="sandbox",
+                    token="tok_1",
+                    fingerprint=f"card-{number}",  # limits count per card: one for all would use them up
+                    method=Method.CARD,
+                    network=Network.VISA,
+                ),
             ),
             attempts=(
                 PriorAttempt(

@@ -52,6 +52,18 @@ async def test_an_open_dispute_freezes_its_money_and_a_won_one_gives_it_back(til
     assert await till.tasks() == []
 
 
+async def test_a_fee_is_booked_once_however_often_the_dispute_tells_it(till: Any, eur: Any) -> None:
+    """Stripe's dispute carries all its fees in every event; a second fee is the difference."""
+    account = await till.payment()
+
+    await take(till, news(account, DisputeState.OPEN, eur(6_000), fee=eur(1_500)))
+    await take(till, news(account, DisputeState.LOST, eur(6_000), fee=eur(1_500)))
+    once = (await till.balances())["fees"]
+    await take(till, news(account, DisputeState.LOST, eur(6_000), fee=eur(2_500)))
+
+    assert (once, (await till.balances())["fees"]) == (1_500, 2_500)
+
+
 async def test_a_lost_dispute_is_bad_debt_until_it_is_decided_the_other_way(till: Any, eur: Any) -> None:
     """Lost money stays frozen; a late win brings all of it back."""
     account = await till.payment()

@@ -1,6 +1,9 @@
 """An installation on one database: any number of processes with small policies, and merchants who report failures."""
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +26,7 @@ from recoup_core.telemetry import Metrics
 from recoup_core.wiring import Service
 from recoup_plugins.gateways.sandbox import SandboxGateway, SandboxOptions
 
+ROOT = Path(__file__).parents[4]
 MERCHANTS = ("default", "other")
 
 
@@ -56,6 +60,13 @@ class Installation:
     async def start(self, *texts: str) -> Service:
         """Start a process whose folder holds these policies."""
         return await self.process(*texts).open()
+
+    async def start_at_once(self, count: int, *texts: str) -> int:
+        """Start real processes with this folder at the same moment; return how many failed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.core.flows.policies.starting", self._url, str(count), *texts, cwd=ROOT
+        )
+        return await process.wait()
 
     async def stop(self) -> None:
         """End all processes."""

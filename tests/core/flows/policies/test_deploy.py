@@ -1,6 +1,5 @@
 """Deploying folders: as a plan that is carried out whole or not at all, and at every start of a process."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +138,16 @@ async def test_an_old_text_is_deployed_again_as_the_version_it_was(installation:
 
 async def test_eight_processes_that_start_at_once_deploy_once(installation: Any) -> None:
     """One version a file, one event, whoever came first."""
-    processes = [installation.process(installation.text("all", "{}"), installation.text()) for _ in range(8)]
+    texts = installation.text("all", "{}"), installation.text()
 
-    await asyncio.gather(*(process.open() for process in processes))
+    assert await installation.start_at_once(8, *texts) == 0
 
-    assert await installation.rows(processes[0], "SELECT name, state FROM policy_version ORDER BY name") == [
+    service = await installation.start(*texts)
+    assert await installation.rows(service, "SELECT name, state FROM policy_version ORDER BY name") == [
         ("all", "live"),
         ("cards", "live"),
     ]
-    activated = "SELECT count(*) FROM event WHERE kind = 'policy.activated'"
-    assert await installation.rows(processes[0], activated) == [2]
+    assert await installation.rows(service, "SELECT count(*) FROM event WHERE kind = 'policy.activated'") == [2]
 
 
 async def test_an_unchanged_file_never_undoes_an_activation(installation: Any) -> None:

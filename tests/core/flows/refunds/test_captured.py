@@ -14,11 +14,13 @@ from recoup_core.domain.money import Money
 from recoup_core.domain.payment import PaymentState
 from recoup_core.domain.refund import Channel, FailureCategory, PartState, RefundFailure, RefundState
 from recoup_core.flows.captured import ReportedLine, ReportedRefund, report_captured
+from recoup_core.flows.customers.telling import ContactInvalid, ReportedContact
 from recoup_core.flows.recover import PaymentExists
 from recoup_core.flows.refunds.refusals import RefundExceedsRefundable
 from recoup_core.flows.reports import InconsistentReport, UnknownGateway
 from recoup_core.ports import Canceled, GatewayEvent, Pending, Refunded, RefundNews, Refused, TakenBack
 from recoup_core.storage.calls import Call
+from recoup_core.storage.customers import read_customer
 from recoup_core.storage.lookups import InboundEvent, store_inbound
 
 FAILED = RefundFailure(category=FailureCategory.REFUSED, code="declined")
@@ -36,6 +38,7 @@ async def hear(till: Any, *news: RefundNews) -> None:
     rows = [
         InboundEvent(
             id=new_id(),
+            merchant_id="default",
             gateway="sandbox",
             external_id=event.external_id,
             kind=event.kind,
@@ -292,3 +295,22 @@ async def test_only_own_gateways_known_currencies_and_no_card_numbers(till: Any)
         await till.captured(currency="EUX")
     with pytest.raises(CardNumberRefused):
         await till.captured(reference="4242424242424242")
+
+
+async def test_how_its_customer_is_reached_is_kept_with_the_customer(till: Any) -> None:
+    """As a report of a failed payment does; what can't be an address is refused, and nothing is stored."""
+    told = ReportedContact(name="Ada", locale="de", addresses={"email": "ada@customers.example"})
+    report = msgspec.structs.replace(till.report(4900), contact=told)
+    wrong = msgspec.structs.replace(till.report(4900), contact=ReportedContact(addresses={"email": "nowhere"}))
+
+    with pytest.raises(ContactInvalid):
+        await report_captured(till.context, wrong, "key:shop", None)
+    await report_captured(till.context, report, "key:shop", None)
+
+    async with till.context.database.connection() as connection:
+        known = await read_customer(connection, report.merchant_id, report.customer.ref)
+    assert known is not None
+    assert (known.record.name, known.record.locale) == ("Ada", "de")
+    assert known.used["email"].address == "ada@customers.example"
+    [(fields,)] = await till.shop.rows("SELECT data ->> 'fields' FROM event WHERE kind = 'customer.changed'")
+    assert fields == '["name", "locale", "addresses.email"]'
